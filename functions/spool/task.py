@@ -1,0 +1,104 @@
+"""A task: an envelope in the queue, or the order to tidy up after a turn.
+
+The body is JSON with a schema number, because queued tasks outlive deployments. Light: the ingress makes tasks.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+from spool.envelope import ConversationKey, Envelope
+from spool.errors import BadInput
+
+SCHEMA = 1
+BUSY_DELAYS = (15.0, 30.0, 60.0, 120.0)
+"""Seconds that a baton waits, by hops; the last one repeats."""
+
+TIDY_DELAY = 2400.0
+"""Seconds until a tidy task: longer than any request of a worker can live (30 min) and still land."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What the queue carries. `after` names the owner who made this successor: its lease may be taken at once."""
+
+    conversation: ConversationKey
+    kind: Literal["msg", "tidy"] = "msg"
+    envelope: Envelope | None = None
+    tag: str = ""
+    hop: int = 0
+    after: str = ""
+    first_seen: float = 0.0
+    trace: str = ""
+
+    @classmethod
+    def of(cls, envelope: Envelope, *, first_seen: float, trace: str = "") -> "Task":
+        """The task of a message that has just come in; `first_seen` is epoch seconds at the ingress."""
+        return cls(conversation=envelope.conversation, envelope=envelope, first_seen=first_seen, trace=trace)
+
+    def baton(self, *, after: str) -> "Task":
+        """The successor that carries the same work on."""
+        return replace(self, hop=self.hop + 1, after=after)
+
+    def tidy(self, tag: str) -> "Task":
+        """The order to delete what turn `tag` may have left behind in Slack."""
+        return replace(self, kind="tidy", envelope=None, tag=tag, hop=0, after="")
+
+    @property
+    def busy_delay(self) -> float:
+        """Seconds this baton waits for a conversation that is busy, or for trouble to pass."""
+        return BUSY_DELAYS[min(max(self.hop, 1), len(BUSY_DELAYS)) - 1]
+
+    def encode(self) -> bytes:
+        """The body: one compact JSON object."""
+        body: dict[str, Any] = {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "team": self.conversation.team,
+            "channel": self.conversation.channel,
+            "thread_ts": self.conversation.thread_ts,
+            "hop": self.hop,
+            "first_seen": self.first_seen,
+        }
+        if self.envelope:
+            body["msg"] = self.envelope.to_json()
+        body.update({k: v for k in ("tag", "after", "trace") if (v := getattr(self, k))})
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> "Task":
+        """The inverse of `encode`. Raises `BadInput`."""
+        try:
+            value: Any = json.loads(body)
+        except (ValueError, RecursionError) as e:
+            msg = f"a task's body is JSON: {e}"
+            raise BadInput(msg) from e
+        if not isinstance(value, dict) or cast("dict[str, Any]", value).get("schema") != SCHEMA:
+            msg = f"a task's body is a JSON object with schema {SCHEMA}, not {body[:80]!r}"
+            raise BadInput(msg)
+        fields = cast("dict[str, Any]", value)
+        key = ConversationKey(
+            team=fields.get("team", ""), channel=fields.get("channel", ""), thread_ts=fields.get("thread_ts", "")
+        )
+        kind = fields.get("kind")
+        if kind not in ("msg", "tidy"):
+            msg = f"a task's kind is msg or tidy, not {kind!r:.40}"
+            raise BadInput(msg)
+        return cls(
+            conversation=key,
+            kind=kind,
+            envelope=Envelope.from_json(fields.get("msg"), conversation=key) if kind == "msg" else None,
+            tag=str(fields.get("tag", "")),
+            hop=int(fields.get("hop", 0)),
+            after=str(fields.get("after", "")),
+            first_seen=float(fields.get("first_seen", 0)),
+            trace=str(fields.get("trace", "")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt of the queue at a task: the task's name in the queue, and how often it was tried before."""
+
+    name: str
+    retry: int

@@ -1,0 +1,325 @@
+"""The transcript: all turns of a conversation, and the only truth about them.
+
+One line of JSON per conversation, replaced as a whole and only if nobody else replaced it first. Everything here is a
+value: a change is a new transcript. What is decided from a transcript alone is decided here.
+
+    Transcript ─┬─ Turn t0   messages ─► steps (pydantic-ai messages) ─► reply ─► slots (Slack ts)
+                ├─ Turn t1   done
+                └─ Turn t2   open: owner, epoch, the journal so far
+"""
+
+import functools
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+
+import pydantic
+import pydantic_ai
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
+
+from spool.conversation import Mark
+from spool.envelope import ConversationKey, Envelope, File, new_files
+from spool.errors import TooNew, Unreadable
+
+SCHEMA = 1
+WRITER = "spool 0.1.0"
+TITLE_LENGTH = 80
+MAX_ATTEMPTS = 5
+"""Take-overs without a new step after which a turn ends with the apology."""
+
+Outcome = Literal["answered", "failed", "cancelled", "undeliverable"]
+Move = Literal["deliver", "resume", "run", "open", "release"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one person said."""
+
+    key: str
+    ts: str
+    user: str
+    text: str
+    files: tuple[File, ...] = ()
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> "Message":
+        return cls(key=envelope.key, ts=envelope.ts, user=envelope.user, text=envelope.text, files=envelope.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a turn shows: one Slack message per part, in order."""
+
+    parts: tuple[str, ...]
+    render: Literal["blocks", "plain"] = "blocks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One run of the agent that answers one or more messages. The fields are described in README, "The transcript"."""
+
+    id: str
+    messages: tuple[Message, ...]
+    state: Literal["open", "done"] = "open"
+    outcome: Outcome | None = None
+    owner: str
+    epoch: int = 1
+    attempts: int = 0
+    messy: bool = False
+    steps: tuple[ModelMessage, ...] = ()
+    unknown: tuple[str, ...] = ()
+    reply: Reply | None = None
+    slots: tuple[str | None, ...] | None = None
+    delivered: bool = False
+    model: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    cost_usd: float | None = None
+    revision: str | None = None
+    instructions: str | None = None
+    started_at: float = 0.0
+    finished_at: float | None = None
+
+    @property
+    def tag(self) -> str:
+        """The turn's name outside the transcript: ids start anew when a transcript was deleted, message keys do not."""
+        return f"{self.id}:{self.messages[0].key}"
+
+    @property
+    def mark(self) -> Mark:
+        return (self.id, self.owner)
+
+    @property
+    def kept(self) -> int:
+        """How many of the first parts have their slot recorded."""
+        slots = self.slots or (None,)
+        return slots.index(None) if None in slots else len(slots)
+
+    @property
+    def unanswered(self) -> tuple[ToolCallPart, ...]:
+        """The calls of the last response, while their returns are not journalled."""
+        last = self.steps[-1] if self.steps else None
+        return tuple(last.tool_calls) if isinstance(last, ModelResponse) else ()
+
+    @property
+    def in_doubt(self) -> tuple[ToolCallPart, ...]:
+        """The calls that nobody knows to have happened or not."""
+        responses = (s for s in self.steps if isinstance(s, ModelResponse))
+        return tuple(c for r in responses for c in r.tool_calls if c.tool_call_id in self.unknown)
+
+    def with_files(self, mail: Mapping[str, Envelope]) -> "Turn":
+        """The turn with the files that a second event of one of its messages brought."""
+        messages = tuple(
+            replace(m, files=m.files + new_files(m.files, mail[m.key].files)) if m.key in mail else m for m in self.messages
+        )
+        return self if messages == self.messages else replace(self, messages=messages)
+
+    def taken_over(self, *, by: str, died: bool, once: Callable[[str], bool]) -> "Turn":
+        """The open turn under a new owner (protocol: RESUME).
+
+        died: its owner died or hangs, which counts as an attempt; an orderly hand-over does not.
+        once: tells of a tool's name whether it runs at most once; its unanswered calls become unknown.
+
+        The second death in a row of a turn with several messages keeps only the first of them: if one is poison, the others
+        must not share its fate. They come back by their own tasks.
+        """
+        turn = self
+        if died and turn.attempts >= 1 and len(turn.messages) > 1:
+            turn = replace(turn, messages=turn.messages[:1], attempts=0)
+        elif died:
+            turn = replace(turn, attempts=turn.attempts + 1)
+        lost = [c.tool_call_id for c in self.unanswered if once(c.tool_name) and c.tool_call_id not in self.unknown]
+        return replace(turn, owner=by, epoch=self.epoch + 1, slots=None, messy=True, unknown=(*self.unknown, *lost))
+
+    def reclaimed(self, part: int, *, by: str) -> "Turn":
+        """The finished turn whose slot `part` is gone: a new epoch; the slots before it may be visible and are kept."""
+        slots = self.slots or ()
+        return replace(self, owner=by, epoch=self.epoch + 1, messy=True, slots=slots[:part] + (None,) * (len(slots) - part))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A message of ours in Slack, as its metadata tells: which turn posted it, in which epoch, for which part."""
+
+    ts: str
+    tag: str
+    epoch: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a list of transcripts shows without reading them; kept as the object's metadata."""
+
+    title: str
+    turns: int
+    last_ts: str
+    last_user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """All turns of one conversation. `archive`, `archived_keys` and `participation` are carried along unread."""
+
+    schema: int = SCHEMA
+    writer: str = WRITER
+    pydantic_ai: str = pydantic_ai.__version__
+    team: str
+    channel: str
+    thread_ts: str
+    title: str = ""
+    turns: tuple[Turn, ...] = ()
+    archive: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    archived_keys: tuple[str, ...] = ()
+    participation: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def empty(cls, key: ConversationKey) -> "Transcript":
+        """The transcript of a conversation that has none yet."""
+        return cls(team=key.team, channel=key.channel, thread_ts=key.thread_ts)
+
+    @property
+    def last(self) -> Turn | None:
+        return self.turns[-1] if self.turns else None
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all messages that belong to a turn: the dedup set, for as long as the transcript lives."""
+        return [*self.archived_keys, *(m.key for t in self.turns for m in t.messages)]
+
+    def with_last(self, turn: Turn) -> "Transcript":
+        return replace(self, turns=(*self.turns[:-1], turn))
+
+    def opened(self, envelopes: Collection[Envelope], *, owner: str, now: float) -> "Transcript":
+        """A new turn for these messages, oldest first; the turn before it is on record as delivered (protocol: OPEN)."""
+        messages = tuple(Message.of(e) for e in sorted(envelopes, key=lambda e: e.ts))
+        turn = Turn(id=f"t{len(self.turns)}", messages=messages, owner=owner, started_at=now)
+        before = (*self.turns[:-1], replace(self.turns[-1], delivered=True)) if self.turns else ()
+        return replace(
+            self,
+            turns=(*before, turn),
+            title=self.title or _title(messages[0].text),
+            writer=WRITER,
+            pydantic_ai=pydantic_ai.__version__,
+        )
+
+    @property
+    def summary(self) -> Summary:
+        last = self.turns[-1].messages[-1] if self.turns else None
+        return Summary(
+            title=self.title, turns=len(self.turns), last_ts=last.ts if last else "", last_user=last.user if last else ""
+        )
+
+    def dump(self) -> bytes:
+        """One line of compact JSON."""
+        return _adapter().dump_json(self) + b"\n"
+
+    @classmethod
+    def load(cls, data: bytes) -> "Transcript":
+        """The inverse of `dump`; reads every schema up to `SCHEMA`. Raises `TooNew`, `Unreadable`."""
+        try:
+            transcript = _adapter().validate_json(data)
+        except pydantic.ValidationError as e:
+            raise _unreadable(data, e) from None  # its text would quote what people said
+        if transcript.schema > SCHEMA:
+            raise _too_new(transcript.schema)
+        return transcript
+
+
+def decide(transcript: Transcript, *, me: str, delivered: Collection[Mark | None], pending: Mapping[str, Envelope]) -> Move:
+    """What to do next, from the transcript alone (protocol: drive).
+
+    delivered: the last turns known to be delivered, by the document at admission or because I showed them.
+    pending: the inbox and my own message.
+    """
+    last = transcript.last
+    if last and last.state == "done" and not last.delivered and last.mark not in delivered:
+        return "deliver"
+    if last and last.state == "open":
+        return "run" if last.owner == me else "resume"
+    return "open" if pending.keys() - set(transcript.keys) else "release"
+
+
+def is_garbage(message: Reserved, transcript: Transcript) -> bool:
+    """Rule G: whether anyone who has read `transcript`, even a stale one, may delete this message of ours.
+
+    No slot names it, and its epoch is over: older than the turn's, or the turn is done with every slot recorded.
+    """
+    for turn in transcript.turns:
+        if turn.tag == message.tag:
+            slots = (None,) if turn.slots is None else turn.slots
+            settled = turn.state == "done" and None not in slots
+            return message.ts not in slots and (message.epoch < turn.epoch or (message.epoch == turn.epoch and settled))
+    return False
+
+
+def history(transcript: Transcript) -> list[ModelMessage]:
+    """What the model reads: every prompt and only complete rounds; strictly request, response, request, and so on.
+
+    A finished turn ends with what the people saw, so that an apology or a half-done turn before a new question is a
+    conversation that every provider accepts.
+    """
+    messages: list[ModelMessage] = []
+    speakers = {m.user for t in transcript.turns for m in t.messages}
+    for turn in transcript.turns:
+        messages.append(prompt(turn, named=len(speakers) > 1))
+        if turn.state == "open":
+            messages += turn.steps
+            continue
+        steps = turn.steps[:-1] if turn.unanswered else turn.steps
+        messages += steps
+        if not steps or not isinstance(steps[-1], ModelResponse):
+            shown = "\n\n".join(turn.reply.parts) if turn.reply else ""
+            messages.append(ModelResponse(parts=[TextPart(shown or "(no answer)")]))
+    return messages
+
+
+def prompt(turn: Turn, *, named: bool) -> ModelRequest:
+    """The turn's messages as the model reads them, one part each; `named` tells several speakers apart."""
+    return ModelRequest(parts=[UserPromptPart(_said(m, named=named)) for m in turn.messages])
+
+
+def _said(message: Message, *, named: bool) -> str:
+    lines = [f"<@{message.user}>: {message.text}" if named else message.text]
+    lines += [f"[file {f.name or f.id}]" for f in message.files]
+    return "\n".join(lines)
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"
+
+
+def _unreadable(data: bytes, error: pydantic.ValidationError) -> TooNew | Unreadable:
+    """A file of a later schema, or with parts that only a later pydantic-ai knows, is too new; all else is no transcript."""
+    try:
+        found: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        fields = cast("dict[str, Any]", found)
+        schema = fields.get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            return _too_new(schema)
+        written_by, mine = _version(fields.get("pydantic_ai")), _version(pydantic_ai.__version__)
+        if schema == SCHEMA and written_by > mine:
+            return TooNew(
+                f"the transcript was written with pydantic-ai {fields['pydantic_ai']}, this is {pydantic_ai.__version__}"
+            )
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or "the whole"
+    return Unreadable(f"{len(data)} bytes that are no transcript of schema {SCHEMA}: {where}: {first['type']}")
+
+
+def _too_new(schema: int) -> TooNew:
+    return TooNew(f"the transcript has schema {schema}, this deployment reads up to {SCHEMA}: deploy the version that wrote it")
+
+
+def _version(text: object) -> tuple[int, ...]:
+    return tuple(int(p) for p in text.split(".") if p.isdigit()) if isinstance(text, str) else ()
+
+
+@functools.cache
+def _adapter() -> pydantic.TypeAdapter[Transcript]:
+    """Built at the first use, not at import; bytes are base64, as in pydantic-ai's own adapter."""
+    return pydantic.TypeAdapter(pydantic.with_config(ser_json_bytes="base64", val_json_bytes="base64")(Transcript))

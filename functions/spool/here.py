@@ -1,5 +1,7 @@
 """What a tool may know of the turn it runs in: `RunContext[Here].deps`.
 
+For example:
+
     @agent.tool(metadata={"spool": "idempotent"})
     async def charge(ctx: RunContext[Here], cents: int) -> str:
         return await billing.charge(cents, idempotency_key=ctx.deps.key(ctx))
@@ -7,7 +9,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic_ai import RunContext
 from pydantic_ai.messages import ModelResponse
@@ -41,4 +43,4 @@ class Here:
 def declared(metadata: dict[str, Any] | None) -> Semantics | None:
     """What a tool's metadata declares, or None. Anything but the three words is a declaration of nothing."""
     value = (metadata or {}).get("spool")
-    return cast("Semantics", value) if value in ("pure", "idempotent", "at_most_once") else None
+    return value if value in ("pure", "idempotent", "at_most_once") else None

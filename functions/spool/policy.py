@@ -17,11 +17,15 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one turn may cost before it is ended with a sentence that says so; None: no limit of this kind."""
+    """What one turn may cost before it is ended with a sentence that says so; None: no limit of this kind.
+
+    tool_seconds: how long one tool call may take before the model is told that it timed out.
+    """
 
     rounds: int | None = 40
     tokens: int | None = 1_000_000
     dollars: float | None = 5.0
+    tool_seconds: float | None = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

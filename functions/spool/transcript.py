@@ -12,6 +12,7 @@ import functools
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import pydantic
@@ -88,6 +89,11 @@ class Turn:
     @property
     def mark(self) -> Mark:
         return (self.id, self.owner)
+
+    @property
+    def only_bots(self) -> bool:
+        """No person asked for this turn."""
+        return all(m.user.startswith("B") for m in self.messages)
 
     @property
     def kept(self) -> int:
@@ -260,9 +266,9 @@ def history(transcript: Transcript) -> list[ModelMessage]:
     conversation that every provider accepts.
     """
     messages: list[ModelMessage] = []
-    speakers = {m.user for t in transcript.turns for m in t.messages}
+    several = speakers(transcript) > 1
     for turn in transcript.turns:
-        messages.append(prompt(turn, named=len(speakers) > 1))
+        messages.append(prompt(turn, named=several))
         if turn.state == "open":
             messages += turn.steps
             continue
@@ -276,7 +282,15 @@ def history(transcript: Transcript) -> list[ModelMessage]:
 
 def prompt(turn: Turn, *, named: bool) -> ModelRequest:
     """The turn's messages as the model reads them, one part each; `named` tells several speakers apart."""
-    return ModelRequest(parts=[UserPromptPart(_said(m, named=named)) for m in turn.messages])
+    said_at = [datetime.fromtimestamp(float(m.ts), UTC) for m in turn.messages]
+    return ModelRequest(
+        parts=[UserPromptPart(_said(m, named=named), timestamp=at) for m, at in zip(turn.messages, said_at, strict=True)]
+    )
+
+
+def speakers(transcript: Transcript) -> int:
+    """How many people, or bots, have spoken to the agent here."""
+    return len({m.user for t in transcript.turns for m in t.messages})
 
 
 def _said(message: Message, *, named: bool) -> str:

@@ -1,0 +1,245 @@
+"""RUN and FINISH: the agent answers, and the transcript says so before Slack does."""
+
+import asyncio
+import logging
+import traceback
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from pydantic_ai.exceptions import (
+    FallbackExceptionGroup,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelNotFoundError,
+    ModelRequestRejectedError,
+    UsageLimitExceeded,
+)
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.usage import CostNotFoundWarning, RunUsage, UsageLimits
+from pydantic_core import to_json
+
+from spool.agents import Loaded
+from spool.errors import Ambiguous, Misconfigured, Refused
+from spool.here import Here
+from spool.transcript import MAX_ATTEMPTS, Outcome, Reply, history, prompt, speakers
+from spool.turn.journal import Journal
+from spool.turn.memory import Memory
+from spool.turn.patience import persist
+from spool.turn.signals import HandOver, Reenter, Undeliverable
+from spool.turn.slots import reserve
+from spool.turn.work import GIVE_UP, Work
+
+warnings.filterwarnings("ignore", category=CostNotFoundWarning)  # a model without a known price has no limit in dollars
+
+SORRY = "Sorry, I could not answer this: I was interrupted again and again, and have stopped trying."
+SORRY_MODEL = "Sorry, I could not answer this: my model has been failing for too long, and I have stopped trying."
+SORRY_UNREADABLE = "Sorry, I could not answer this: the record of our conversation is damaged. It is kept for a person to mend."
+SORRY_FAILED = "Sorry, I could not answer this: something in me is broken. The people who run me can see the error in my log."
+"""What is wrong with the agent's own code is for its log, not for the channel."""
+
+MODEL_TRIES = 3
+TROUBLE = (ModelAPIError, FallbackExceptionGroup, TimeoutError, ConnectionError, Ambiguous)
+"""The model does not answer, or not now: somebody else tries again later."""
+
+MENDABLE = (ModelAuthenticationError, ModelNotFoundError)
+"""Refusals that a person can put right while the message waits; any other rejected request stays rejected."""
+
+
+async def run(work: Work) -> None:
+    """Answer the open turn, which is mine, from where its journal ends. Raises `Reenter`, `HandOver`."""
+    if not work.memory.is_of(work.turn):
+        work.memory = Memory.of(work.turn, lookup=True)  # my own write landed although its answer was lost
+    memory = work.memory
+    if memory.reserving is None:
+        memory.reserving = asyncio.create_task(_reserve_first(work, memory))
+    if work.book.stands_in:
+        return await apologise(work, SORRY_UNREADABLE)
+    if work.turn.attempts >= MAX_ATTEMPTS:
+        return await apologise(work, SORRY)
+    loaded = load_agent(work)
+    if loaded is None:
+        return await apologise(work, SORRY_FAILED)
+    return await _answer(work, loaded)
+
+
+def load_agent(work: Work) -> Loaded | None:
+    """The user's agent. While its module is broken messages wait; None when they have waited too long."""
+    try:
+        return work.ports.agent()
+    except Misconfigured as e:
+        work.say(logging.ERROR, str(e))
+        if work.ports.clock.now() - work.task.first_seen < GIVE_UP:
+            raise HandOver(str(e)) from e
+        return None
+
+
+async def _reserve_first(work: Work, memory: Memory) -> None:
+    """Part 1's message, while the model thinks. Where Slack does not answer, finish and delivery try again."""
+    try:
+        await reserve(work, 1, memory=memory)
+    except Refused as e:
+        memory.refused = e
+    except HandOver as e:
+        work.say(logging.WARNING, f"not reserved yet: {e}")
+
+
+async def _answer(work: Work, loaded: Loaded) -> None:
+    asked = prompt(work.turn, named=speakers(work.book.transcript) > 1)
+    journal = Journal(work=work, memory=work.memory, steps=list(work.turn.steps), asked=asked)
+    try:
+        reply = await persist(lambda: _converse(work, loaded, journal), clock=work.ports.clock, tries=MODEL_TRIES)
+    except Reenter:
+        with suppress(Reenter):
+            await journal.settle()
+        raise
+    except (HandOver, asyncio.CancelledError) as e:
+        if isinstance(e, asyncio.CancelledError) and (task := asyncio.current_task()):
+            task.uncancel()
+        await journal.keep()
+        patient = not isinstance(e, HandOver) or e.delay == 0
+        if patient or work.ports.clock.now() - work.turn.started_at < GIVE_UP:
+            raise
+        await apologise(work, SORRY_MODEL)
+    except Undeliverable as e:
+        await finish(work, (), outcome="undeliverable", steps=journal.steps)
+        work.say(logging.ERROR, f"undeliverable: {e}")
+    except UsageLimitExceeded as e:
+        await journal.settle()
+        work.say(logging.WARNING, f"limit reached: {e}")
+        await apologise(work, f"I have stopped here: this turn reached its limit. ({e})", steps=journal.steps)
+    except Exception as e:  # noqa: BLE001 - the agent is the user's code: anything may come out of it
+        await journal.settle()
+        work.say(logging.ERROR, f"the agent failed: {type(e).__name__} {_where(e)}")
+        await apologise(work, SORRY_FAILED, steps=journal.steps)
+    else:
+        await journal.settle()
+        await finish(work, work.ports.chat.parts(reply), outcome="answered", steps=journal.steps, loaded=loaded)
+
+
+async def _converse(work: Work, loaded: Loaded, journal: Journal) -> str:
+    """One run of the agent from where the journal stands; what it says in the end. Raises `Ambiguous` on its trouble."""
+    turn = replace(work.turn, steps=tuple(journal.steps))
+    here = Here(
+        conversation=work.task.conversation,
+        transcript=work.book.transcript,
+        turn=work.turn,
+        thread=lambda: work.ports.chat.thread(work.task.conversation),
+    )
+    limits = work.ports.policy.limits
+    try:
+        result = await loaded.agent.run(
+            message_history=history(work.book.transcript.with_last(turn)),
+            model=loaded.model,
+            deps=here,
+            usage=_usage(turn.steps),
+            usage_limits=UsageLimits(
+                request_limit=limits.rounds,
+                total_tokens_limit=limits.tokens,
+                cost_limit=None if limits.dollars is None else Decimal(str(limits.dollars)),
+            ),
+            capabilities=[journal],
+            conversation_id=str(work.task.conversation),
+        )
+    except TROUBLE as e:
+        if isinstance(e, ModelRequestRejectedError) and not isinstance(e, MENDABLE):
+            raise
+        msg = f"the model is in trouble: {type(e).__name__}"
+        raise Ambiguous(msg) from e
+    return result.output if isinstance(result.output, str) else to_json(result.output, indent=2).decode()
+
+
+async def apologise(work: Work, sentence: str, *, steps: list[ModelMessage] | None = None) -> None:
+    """End the turn without an answer, visibly; what may have happened meanwhile is named, and a record is kept aside."""
+    turn = work.turn if steps is None else replace(work.turn, steps=tuple(steps))
+    doubts = [f"\n\nThis may or may not have happened: {_quoted(c.tool_name, c.args_as_json_str())}" for c in turn.in_doubt]
+    await finish(work, work.ports.chat.parts(sentence + "".join(doubts)), outcome="failed", steps=list(turn.steps))
+    work.say(logging.ERROR, f"given up: {sentence}")
+    await bury(work)
+
+
+async def bury(work: Work) -> None:
+    """Keep the turn under dead/, where whoever is on call finds what was not answered."""
+    await work.book.bury(work.turn.id, replace(work.book.transcript, turns=(work.turn,)))
+
+
+async def finish(
+    work: Work, parts: tuple[str, ...], *, outcome: Outcome, steps: list[ModelMessage], loaded: Loaded | None = None
+) -> None:
+    """One commit that holds the reply and the slots that will carry it: from here on any worker shows the same.
+
+    Raises `Reenter`.
+    """
+    await _requests_in_flight(work.memory)
+    slots = await _slots(work, len(parts)) if outcome != "undeliverable" else ()
+    if work.memory.refused:
+        outcome, slots = "undeliverable", ()
+    turn = replace(
+        work.turn,
+        state="done",
+        outcome=outcome,
+        steps=tuple(steps),
+        reply=Reply(parts=parts) if parts else None,
+        slots=slots,
+        messy=work.turn.messy or work.memory.messy,
+        finished_at=work.ports.clock.now(),
+        revision=work.ports.revision or None,
+        model=loaded.model_name if loaded else None,
+        instructions=loaded.instructions if loaded else None,
+        **_cost(steps),
+    )
+    await work.write(turn)
+    if outcome == "undeliverable":
+        work.say(logging.ERROR, f"undeliverable: {work.memory.refused}")
+        await bury(work)
+
+
+async def _requests_in_flight(memory: Memory) -> None:
+    """Await them: a reservation is never cancelled, a progress text must not land on an answer."""
+    in_flight = {t for t in (memory.reserving, memory.progress) if t}
+    if in_flight:
+        await asyncio.wait(in_flight)
+
+
+async def _slots(work: Work, parts: int) -> tuple[str | None, ...]:
+    """The reserved message of every part; None where there is none yet, or none that may be used: delivery reserves it."""
+    memory = work.memory
+    if not memory.tainted and not memory.refused:
+        try:
+            await reserve(work, parts, memory=memory)
+        except Refused as e:
+            memory.refused = e
+        except HandOver as e:
+            work.say(logging.WARNING, f"finished without every slot: {e}")
+    return tuple(None if memory.tainted else memory.ts.get(part) for part in range(parts))
+
+
+def _usage(steps: tuple[ModelMessage, ...]) -> RunUsage:
+    """What the turn has used so far, whoever ran it."""
+    usage = RunUsage()
+    for step in steps:
+        if isinstance(step, ModelResponse):
+            usage.requests += 1
+            usage.incr(step.usage)
+    return usage
+
+
+def _cost(steps: list[ModelMessage]) -> dict[str, Any]:
+    """The turn's `usage` and `cost_usd`; no cost where the model's price is unknown."""
+    used = _usage(tuple(steps))
+    usage = {"requests": used.requests, "input_tokens": used.input_tokens, "output_tokens": used.output_tokens}
+    return {"usage": usage, "cost_usd": None if used.cost is None else float(used.cost)}
+
+
+def _quoted(name: str, args: str) -> str:
+    """A call as inline code that its arguments cannot break out of."""
+    text = f"{name}({args[:300]})".replace("`", "'").replace("\n", " ")
+    return f"`{text}`"
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of an error's traceback; its text could quote what people said."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

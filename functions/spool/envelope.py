@@ -5,8 +5,10 @@ Light on purpose: the ingress imports it within its cold start.
 """
 
 import hashlib
+import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Literal, cast
 
 from spool.errors import BadInput
@@ -22,8 +24,10 @@ TEXT_LIMIT = 40_000
 _FORMS = {
     "team": re.compile(r"[TE][A-Z0-9]{1,30}"),
     "channel": re.compile(r"[CDG][A-Z0-9]{1,30}"),
-    "thread_ts": re.compile(r"\d{10}\.\d{6}"),
+    "thread_ts": re.compile(r"[0-9]{10}\.[0-9]{6}"),
 }
+_WHOLE = re.compile("/".join(form.pattern for form in _FORMS.values()))
+"""All three at once: every message in makes a key, and only one that is wrong needs to be told which part is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -39,6 +43,8 @@ class ConversationKey:
     thread_ts: str
 
     def __post_init__(self) -> None:
+        if isinstance(self.thread_ts, str) and _WHOLE.fullmatch(f"{self.team}/{self.channel}/{self.thread_ts}"):  # pyright: ignore[reportUnnecessaryIsInstance] - JSON
+            return
         for name, form in _FORMS.items():
             value = getattr(self, name)
             if not isinstance(value, str) or not form.fullmatch(value):
@@ -110,9 +116,24 @@ class Envelope:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the conversation, whose parts stand beside it."""
-        value = asdict(self)
-        del value["conversation"]
-        return {"key": self.key, **value}
+        return {
+            "key": self.key,
+            "ts": self.ts,
+            "user": self.user,
+            "text": self.text,
+            "files": [{"id": f.id, "name": f.name, "url": f.url} for f in self.files],
+            "addressed": self.addressed,
+            "event_id": self.event_id,
+            "cut": self.cut,
+        }
+
+    def encode(self) -> str:
+        """`to_json` as text, written by hand for the ack; strings from outside are quoted, the others have a form."""
+        files = json.dumps(self.to_json()["files"], separators=(",", ":")) if self.files else "[]"
+        return (
+            f'{{"key":{quote(self.key)},"ts":{quote(self.ts)},"user":{quote(self.user)},"text":{quote(self.text)},"files":{files},'
+            f'"addressed":"{self.addressed}","event_id":{quote(self.event_id)},"cut":{"true" if self.cut else "false"}}}'
+        )
 
     @classmethod
     def from_json(cls, value: Any, *, conversation: ConversationKey) -> "Envelope":

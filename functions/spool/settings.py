@@ -27,7 +27,6 @@ class Settings:
     worker_url: str = ""
     revision: str = ""
     log_content: bool = False
-    queue_token: str = ""
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, *, need: tuple[str, ...] = ()) -> "Settings":  # noqa: TID251 - this is the place
@@ -61,5 +60,9 @@ class Settings:
             worker_url=environ.get("SPOOL_WORKER_URL", ""),
             revision=environ.get("K_REVISION", ""),
             log_content=environ.get("SPOOL_LOG_CONTENT", "").lower() == "true",
-            queue_token=environ.get("SPOOL_QUEUE_TOKEN", ""),
         )
+
+
+def inherited(decided: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: this process's own, with what was decided for the child."""
+    return {**os.environ, **decided}  # noqa: TID251 - this is the place

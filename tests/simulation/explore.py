@@ -7,6 +7,7 @@ Plans are numbered, so a long run can be cut into pieces and resumed.
 """
 
 import argparse
+import gc
 import itertools
 import json
 import logging
@@ -53,6 +54,7 @@ def explore(plans: Iterator[dict[int, str]], script: Script, seed: int = 0) -> t
 
 def main() -> int:
     logging.disable(logging.CRITICAL)  # a turn says a line for every fault
+    gc.freeze()  # what is imported stays: collecting only what a run leaves behind is three times as fast
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("depth", type=int, choices=(1, 2))
     parser.add_argument("--scene", default="three", choices=list(SCENES))

@@ -20,11 +20,13 @@ SCENES: dict[str, Script] = {
     "poison in a batch": Script(messages=BATCH, poison=("m2",)),
     "poison after its tools": Script(messages=TWO, poison=("m1",), poison_round=1),
     "storm": Script(messages=ONE, rounds=6, storm=2, think=3),  # every step is killed twice: 14 take-overs
+    "killed while it thinks": Script(messages=ONE, kill_thinking=(1, 4.0)),  # once, 4 s into the model call after the tools
     "long": Script(messages=ONE, rounds=6, think=400),  # 47 minutes: handed over
     "erased": Script(messages=((0.0, "m1"), (310.0, "m2")), erase=300),  # the same conversation, a new transcript
     "tasks down": Script(messages=TWO, down=("tasks", 1, 300)),
     "documents down": Script(messages=THREE, down=("fs", 1, 300)),
     "bucket down": Script(messages=THREE, down=("gcs", 1, 300)),
+    "slow trouble": Script(messages=ONE, down=("llm", 0, 1200)),  # 20 minutes of hand-overs
     "slack down": Script(messages=THREE, down=("slack", 0, 1200)),
     "model down": Script(messages=TWO, down=("llm", 0, 100)),
     "model dead": Script(messages=ONE, down=("llm", 0, FOREVER), poison=("m1",), dead_model=True),  # the apology, after an hour

@@ -11,14 +11,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from fakes import SimChat, SimClock, SimConversations, SimTasks, SimTranscripts
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
-from spool.agents import Loaded
+from spool.agents import Loaded, Tools
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Ambiguous, Conflict, Missing, NotHandedOn
 from spool.here import Here
@@ -40,7 +40,7 @@ class Script:
 
     messages: (second, name) of each message. rounds: tool rounds of each turn. think: seconds of a model call.
     poison: messages whose model calls kill the instance, from round `poison_round` on. storm: every step's model call
-    kills that often. down: (prefix of RPC names, from, to). erase: when the transcript is deleted. within: every answer
+    kills that often. kill_thinking: (round, seconds into its model call) of one more kill. down: (prefix of RPC names, from, to). erase: when the transcript is deleted. within: every answer
     is visible by then when no fault is planned. refuse: Slack refuses every reservation for good from then on.
     """
 
@@ -56,6 +56,7 @@ class Script:
     within: float | None = None
     refuse: float | None = None
     dead_model: bool = False
+    kill_thinking: tuple[int, float] | None = None
 
 
 class Instance:
@@ -118,7 +119,9 @@ class World:
         self.version = 0
         self.old_documents: list[str] = []
         self.hanging: list[Any] = []
-        self.loaded = Loaded(agent=AGENT, model=MODEL, model_name="function:simulated", semantics=semantics)
+        tools: Tools = {"charge": None, "note": "idempotent"}
+        self.over = False
+        self.loaded = Loaded(agent=AGENT, model=MODEL, model_name="function:simulated", instructions=None, tools=tools)
 
     @property
     def now(self) -> float:
@@ -193,11 +196,15 @@ class World:
         return bool(down and name.startswith(down[0]) and down[1] <= self.now < down[2])
 
     async def wait(self, instance: Instance, seconds: float) -> None:
+        if self.over:
+            raise asyncio.CancelledError
         await asyncio.sleep(seconds)
         if instance.dead:
             await self.never()
 
     async def never(self) -> None:
+        if self.over:
+            raise asyncio.CancelledError
         future = self.loop.create_future()
         self.hanging.append(future)
         await future
@@ -315,10 +322,17 @@ class World:
             self.loop.call_later(5, self._until_at_rest)
 
     def _bury_the_dead(self) -> None:
+        """Unwind what killed instances left hanging, now that nothing can be reached any more."""
+        self.over = True
+        for _ in range(20):
+            pending = asyncio.all_tasks(self.loop)
+            for task in pending:
+                task.cancel()
+            if not pending:
+                break
+            self.loop.call_later(1, self.loop.stop)
+            self.loop.run_forever()
         self.loop.forget_everything()
-        for task in self.hanging:
-            if isinstance(task, asyncio.Task):
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def envelope(name: str) -> Envelope:
@@ -345,6 +359,9 @@ async def _respond(messages: list[ModelMessage], info: AgentInfo) -> ModelRespon
     if world.kills_by_round[done] <= script.storm:
         world.kill(instance)
         await world.never()
+    if script.kill_thinking and script.kill_thinking[0] == done and world.kills_by_round[done] == 1:
+        await world.wait(instance, script.kill_thinking[1])
+        world.kill(instance)
     await world.wait(instance, script.think)
     return await world.rpc(instance, "llm", lambda: _answer(world, done, names), 0.5)
 
@@ -393,7 +410,3 @@ async def charge(ctx: RunContext[Here]) -> str:
 async def note(ctx: RunContext[Here]) -> str:
     """May run again with its key."""
     return await _run_tool(ctx, "note")
-
-
-def semantics(name: str) -> str:
-    return "idempotent" if name == "note" else "at_most_once"

@@ -129,8 +129,7 @@ class Journal(AbstractCapability[Any]):
     async def _commit(self) -> None:
         """The journal as it stands; a new step is progress and ends the count of attempts."""
         turn = replace(self.work.turn, steps=tuple(self.steps), attempts=0)
-        mail = self.work.admission.document.inbox if self.work.admission else {}
-        await self.work.write(turn.with_files(mail))
+        await self.work.write(turn.with_files(self.work.mail))
 
     async def settle(self) -> None:
         """Await the early commit of returns, if one is under way. Raises `Reenter`."""

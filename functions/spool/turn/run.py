@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from pydantic_ai import CostNotFoundWarning
 from pydantic_ai.exceptions import (
     FallbackExceptionGroup,
     ModelAPIError,
@@ -18,7 +19,7 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
 )
 from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.usage import CostNotFoundWarning, RunUsage, UsageLimits
+from pydantic_ai.usage import RunUsage, UsageLimits
 from pydantic_core import to_json
 
 from spool.agents import Loaded

@@ -157,11 +157,13 @@ async def _baton(work: Work, delay: float | None) -> None:
 
 async def _hand_over(work: Work, delay: float | None) -> None:
     """The successor first, then the lease, then the ack. Raises `NotHandedOn`; the lease is given back all the same."""
+    failed: HandOver | None = None
     try:
         await _baton(work, delay)
     except HandOver as e:
-        msg = f"{work.task.conversation}: no successor could be created: {e}"
-        raise NotHandedOn(msg) from e
-    finally:
-        if work.admission:
-            await work.admission.give_up()
+        failed = e
+    if work.admission:
+        await work.admission.give_up()
+    if failed:
+        msg = f"{work.task.conversation}: no successor could be created: {failed}"
+        raise NotHandedOn(msg)

@@ -1,11 +1,12 @@
 """One attempt at one task: who I am, what I hold, what I reach the outside by."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from spool.agents import Loaded
 from spool.conversation import Mark
+from spool.envelope import Envelope
 from spool.policy import Policy
 from spool.ports import Chat, Clock, Conversations, Ids, Tasks, Transcripts
 from spool.task import Attempt, Task
@@ -69,6 +70,11 @@ class Work:
             msg = "no turn is open yet"
             raise LookupError(msg)
         return last
+
+    @property
+    def mail(self) -> Mapping[str, Envelope]:
+        """The inbox as last seen."""
+        return self.admission.mail if self.admission else dict[str, Envelope]()
 
     async def write(self, turn: Turn) -> None:
         """Commit the last turn anew. Raises `Reenter`."""

@@ -88,7 +88,7 @@ class Door:
             return Response(status_code=413)
         stamp, signed = headers.get("x-slack-request-timestamp"), headers.get("x-slack-signature")
         if not signature.verify(self.secrets, body, timestamp=stamp, signature=signed, now=now):
-            _log.warning("401: not signed by Slack within the last minutes, or SLACK_SIGNING_SECRET is another app's")
+            _log.warning("401: not signed by Slack in the last five minutes, or SLACK_SIGNING_SECRET is another app's")
             return Response(status_code=401)
         if path in ("/slack/commands", "/slack/interactions") or headers.get("content-type", "").startswith(_FORM):
             _log.debug("ignored: commands and interactions are not answered yet")
@@ -142,4 +142,5 @@ _door = Door(secrets=_settings.signing_secrets, policy=policy, tasks=_tasks(_set
 
 @functions_framework.aio.http
 async def ingress(request: Request) -> Response:
-    return await _door.answer(request.method, request.scope["path"], request.headers, request.stream())
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+    return await _door.answer(request.method, request.scope["path"], headers, request.stream())

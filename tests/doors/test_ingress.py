@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from functions_framework.aio import create_asgi_app
+from functions_framework.aio import create_asgi_app  # pyright: ignore[reportUnknownVariableType] - untyped
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message

@@ -1,20 +1,20 @@
 """The turn protocol as an explicit-state model: one conversation, every interleaving, a budget of K faults.
 
-Written in plain Python and searched breadth first, so a violation comes with a shortest trace.  It knows one conversation: its tasks,
-its Firestore document, its transcript T, its Slack messages, and up to `workers` workers, each a program counter with a little memory.
-Everything a worker does is a step; a step is one request (or one reading of what it already holds), and between any two steps anything
-else may happen.  On top of that a shared budget of K faults is spent wherever it hurts most:
+Plain Python, searched breadth first, so a violation comes with a shortest trace.  The model knows one conversation: its tasks, its
+Firestore document, its transcript T, its Slack messages, and a few workers, each a program counter with a little memory.
+Everything a worker does is a step, and a step is one request; between any two steps anything else may happen.  On top of that a shared
+budget of K faults is spent wherever it hurts most:
 
     crash     the worker is gone; its task is delivered again
-    term      SIGTERM: returns in hand are committed once, then successor task, lease away, 200
+    term      SIGTERM: returns in hand are committed (once, no retry), then successor task, lease away, 200
     dup       a task is delivered twice
     expire    a lease runs out while its holder lives (a zombie; pauses and clock skew are this).  A dead holder's runs out for free
     lost      the request took effect, its answer was lost
     late      the request timed out and takes effect at any later time
     wipe      the conversation's document is lost
     restore   it goes back to an older one: any lease, any inbox, fewer answered keys (it forgets, it never invents)
-    userdel   a user deletes a placeholder or a progress text
-    refused   Slack refuses a post or an update for good (is_archived, channel_not_found, ...)
+    userdel   a user deletes a placeholder
+    refused   Slack refuses a post or a final update for good (is_archived, channel_not_found, ...)
     failed    a reservation's retries are used up
 
 A worker that owns an open turn does up to three things at once, as the real one does:
@@ -22,15 +22,18 @@ A worker that owns an open turn does up to three things at once, as the real one
     the run           first model call (RUN) -> the response that asks for the tool is committed (INTENT) -> the at-most-once tool
                       runs (EXEC) -> next model call (RUN2) -> FINISH
     early commit      the tool's return is committed as a step of its own, beside the next model call; only FINISH waits for it
-    the reservation   [look up and clean] -> post part 1 -> one progress text; begun after OPEN's or RESUME's commit is known to have
-                      succeeded, only FINISH (and the progress text) waits for it.  Further parts are posted once the reply is there
+    the reservation   [look up and clean] -> post part 1.  It begins when OPEN's or RESUME's commit is known to have succeeded; only
+                      FINISH and progress texts wait for it.  Further parts are posted once the reply is there
 
-The reservation and the early commit are enabled beside the run's own step in RUN, INTENT, EXEC, RUN2 and FINISH.  Where a commit of the
-run comes back with anything but a clean yes while a post may be in flight, AWAIT covers each way to go on: the post had not been sent
-and is dropped, it is awaited, or it is cancelled in flight and counts as ambiguous.  A crash and a SIGTERM may leave that post in
-flight too.  Reductions, all exact for the properties below: a model call changes nothing, so RUN2 is a step only where it can kill the
-worker (`poison2`) and FINISH stands for "the next model call runs"; a progress text that was not sent when the reply is there is
-dropped; deletes happen with the lookup that found them (rule G is stable: what is garbage stays garbage).
+Where a commit of the run comes back with anything but a clean yes while a reservation may be in flight, AWAIT covers each way to go on:
+it was not sent yet and is dropped, it is awaited, it is cancelled in flight and counts as ambiguous.  A crash and a SIGTERM may leave it
+in flight, too.
+
+What was made smaller, without losing an interleaving that matters: a model call changes nothing, so FINISH stands for "the next model
+call runs", and RUN2 is a step of its own only where it kills (`poison2`).  A progress text is mere words on a placeholder; it matters
+on an answer (S7), or where it is ambiguous (the taint).  Deletes happen with the lookup that found them (what rule G calls garbage stays
+garbage).  See also `forget` and `Model.canon`.  Not in the model: more than one tool round, the return of an unknown call committed as a
+step, ingress, a refused lookup or delete, OWNED per turn (here per worker).
 
 State, nested tuples, canonical up to owners' names, the order of workers and of requests in flight:
 
@@ -42,7 +45,7 @@ State, nested tuples, canonical up to owners' names, the order of workers and of
                  slots     () until the finish, then per part the index of its Slack message, or -1 (null)
                  shown     0 not known, 1 T says delivered, 2 not known and messy (strays are possible)
                  attempts  take-overs since the last new step
-    slack    messages, each (turn's index, epoch, part, content: 0 placeholder 1 progress 2 final 3 deleted)
+    slack    messages, each (turn's index, epoch, part, content: 0 placeholder, 1 progress over an answer, 2 final, 3 deleted)
     net      late requests: (0, message) a post, (1, index, content) an update, (2, T before, T after) a commit
     workers  each (pc, task's message, owner id, T as read, pending mask, own reserved messages, flags, answered as read)
     K        faults left
@@ -56,7 +59,7 @@ recorded slot, S4 answers and parts become visible in order, S5 the tool runs at
 hand at a hand-over, is never called unknown, S7 a visible answer is never overwritten or deleted, S8 no turn is taken over for ever.
 Where everything has come to rest: T1 every acked message is in a turn, T2 no turn is open, T3 each turn shows exactly its parts (an
 undeliverable one at most), T4 no stray is left (but a slot that Slack refused to fill), T5 no healthy message was given up.
-EF, from every reachable state: a good end can be reached without further faults.
+EF, from every reachable state: a good end can be reached without further faults (not asked of `chaos`, which stops admitting at `maxepoch`).
 
     python tests/model/model.py -K 1 --ef
 """
@@ -190,7 +193,26 @@ class Step:
     """One worker in one state, and the ways it can go on."""
 
     __slots__ = (
-        *("K", "T", "W", "ans", "conv", "faults", "fl", "m", "me", "mut", "net", "out", "own", "pc", "pend", "rest", "slack", "snap"),
+        *(
+            "K",
+            "T",
+            "W",
+            "ans",
+            "conv",
+            "faults",
+            "fl",
+            "m",
+            "me",
+            "mut",
+            "net",
+            "out",
+            "own",
+            "pc",
+            "pend",
+            "rest",
+            "slack",
+            "snap",
+        ),
         *("tasks", "tidy", "tool"),
     )
 
@@ -202,7 +224,16 @@ class Step:
         self.faults, self.mut, self.out = faults, mut, out
 
     def go(
-        self, label: str, pc: int, *, snap: Any = SAME, pend: int = SAME, own: Any = SAME, fl: int = SAME, ans: int = 0, **world: Any
+        self,
+        label: str,
+        pc: int,
+        *,
+        snap: Any = SAME,
+        pend: int = SAME,
+        own: Any = SAME,
+        fl: int = SAME,
+        ans: int = 0,
+        **world: Any,
     ) -> None:
         """The worker goes on to `pc` with what it now remembers; `world` is what the step changed around it."""
         snap, pend = self.snap if snap is SAME else snap, self.pend if pend is SAME else pend
@@ -243,7 +274,16 @@ class Step:
             self.go(label, ADMIT, snap=None, fl=fl & ~LANE, **changes)
 
     def cas(
-        self, new: Transcript, pc: int, label: str, *, fl: int = SAME, own: Any = SAME, fl_no: int = SAME, begin: int = 0, **world: Any
+        self,
+        new: Transcript,
+        pc: int,
+        label: str,
+        *,
+        fl: int = SAME,
+        own: Any = SAME,
+        fl_no: int = SAME,
+        begin: int = 0,
+        **world: Any,
     ) -> None:
         """Compare-and-set on the transcript; anything but a clean yes leads to re-admission.
 
@@ -587,7 +627,9 @@ class Model:
             att = 0
         turn = (msgs, x.me, epoch + 1, tool, OPENED, (), 0, att)
         fl = (x.fl & ~ABOUT_TURN) | MESSY | OWNED
-        x.cas((*x.snap[:-1], turn), self.onward(turn, fl), "take over open turn", fl=fl, own=(), begin=self.lane(turn, (), 0, RUN))
+        x.cas(
+            (*x.snap[:-1], turn), self.onward(turn, fl), "take over open turn", fl=fl, own=(), begin=self.lane(turn, (), 0, RUN)
+        )
 
     def open(self, x: Step) -> None:
         """One turn with everything pending; the previous one is delivered, and T says so from now on."""
@@ -646,10 +688,8 @@ class Model:
         self.killed(x)
 
     def killed(self, x: Step) -> None:
-        """A poison message kills the worker, not counted as a fault."""
+        """A poison message kills the worker, not counted as a fault (with a post in flight it is a crash, and is)."""
         x.gone("poison kills the worker", tasks=x.queued())
-        if flight := self.in_flight(x):
-            x.gone("poison kills the worker, post in flight", tasks=x.queued(), net=flight)
 
     @staticmethod
     def stepped(turn: Turn, tool: int) -> Turn:
@@ -951,7 +991,9 @@ class Model:
                 raise Violation("S3 answer visible outside its recorded slot")
             if any((k, q) not in seen for q in range(p)):
                 raise Violation("S4 later part visible before the earlier one")
-            if any((i, q) not in seen for i in range(k) if T[i][STATE] != UNDELIVERABLE for q in range(max(1, len(T[i][SLOTS])))):
+            if any(
+                (i, q) not in seen for i in range(k) if T[i][STATE] != UNDELIVERABLE for q in range(max(1, len(T[i][SLOTS])))
+            ):
                 raise Violation("S4 later answer visible before the earlier one")
         if max(runs) > 1:
             raise Violation("S5 at-most-once tool ran twice")
@@ -987,7 +1029,12 @@ class Model:
             if shown != list(range(len(shown) if t[STATE] == UNDELIVERABLE else max(1, len(t[SLOTS])))):
                 raise Violation(f"T3 turn shows parts {shown} at quiescence")
         for j, x in enumerate(slack):
-            kept = x[TURN] < len(T) and T[x[TURN]][STATE] == UNDELIVERABLE and j in T[x[TURN]][SLOTS] and "refusedslot" not in self.mut
+            kept = (
+                x[TURN] < len(T)
+                and T[x[TURN]][STATE] == UNDELIVERABLE
+                and j in T[x[TURN]][SLOTS]
+                and "refusedslot" not in self.mut
+            )
             if x[CONTENT] < 2 and not kept:
                 raise Violation("T4 stray placeholder/progress left visible at quiescence")
 
@@ -1119,9 +1166,15 @@ def main() -> None:
     ap.add_argument("-q", action="store_true")
     a = ap.parse_args()
     cfg = Cfg(K=a.K, nmsg=a.msgs, nwork=a.workers, parts=a.parts, poison=a.poison, poison2=a.poison2, maxatt=a.maxatt)
-    cfg.tool, cfg.stream, cfg.archived, cfg.chaos, cfg.maxepoch = not a.no_tool, not a.no_stream, a.archived, a.chaos, a.maxepoch
+    cfg.tool, cfg.stream, cfg.archived, cfg.chaos, cfg.maxepoch = (
+        not a.no_tool,
+        not a.no_stream,
+        a.archived,
+        a.chaos,
+        a.maxepoch,
+    )
     cfg.faults, cfg.mut = set(filter(None, a.faults.split(","))), set(filter(None, a.mut.split(",")))
-    res = run(cfg, a.limit or None, ef=a.ef, quiet=a.q, compact=a.compact)
+    res = run(cfg, a.limit or None, ef=a.ef and not a.chaos, quiet=a.q, compact=a.compact)
     trace = res.pop("trace", ())
     print(json.dumps(res))
     for line in trace:

@@ -28,10 +28,10 @@ from spool.turn.work import Ports
 from virtual import VirtualLoop
 
 KEY = ConversationKey(team="T1", channel="C1", thread_ts="1700000000.000000")
-KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "pause", "wipe", "restore", "dup", "userdel")
+KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "dup", "userdel")
 INSTANCE: ContextVar["Instance"] = ContextVar("instance")
 MAX_RETRIES = 60
-MAX_RPCS = 5000
+MAX_RPCS = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,12 @@ class Script:
 
 
 class Instance:
-    """One process serving one attempt; killing it lets every call of it hang for ever."""
+    """One process serving one attempt; a killed one's calls never return, a frozen one's when it wakes."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self.dead = self.told_to_stop = False
+        self.frozen_until = 0.0
         self.killed: asyncio.Future[None] = world.loop.create_future()
         self.job: asyncio.Task[None] | None = None
 
@@ -159,8 +160,9 @@ class World:
         if kind == "crash_before":
             self.kill(instance)
             await self.never()
-        if kind == "pause":
-            await self.wait(instance, 150)
+        if kind == "freeze":
+            instance.frozen_until = self.now + 150
+            await self.wait(instance, 0)
         if kind == "fail" or self._is_down(name):
             raise Ambiguous(name)
         if self.rpc_count > MAX_RPCS:
@@ -199,6 +201,8 @@ class World:
         if self.over:
             raise asyncio.CancelledError
         await asyncio.sleep(seconds)
+        if instance.frozen_until > self.now:
+            await asyncio.sleep(instance.frozen_until - self.now)
         if instance.dead:
             await self.never()
 

@@ -29,6 +29,7 @@ class Memory:
     responses: what the model answered, by number, while it is not committed: never bought twice.
     returns: how each tool call ended, by (number of its response, call id), while it is not committed: never run twice.
     refused: Slack will never carry this turn's answer.
+    shown_at: when people last saw that something is going on, epoch seconds.
     reserving, progress: requests to Slack in flight; neither ever raises.
     """
 

@@ -55,6 +55,7 @@ async def run(work: Work) -> None:
         work.memory = Memory.of(work.turn, lookup=True)  # my own write landed although its answer was lost
     memory = work.memory
     if memory.reserving is None:
+        memory.shown_at = work.ports.clock.now()
         memory.reserving = asyncio.create_task(_reserve_first(work, memory))
     if work.book.stands_in:
         return await apologise(work, SORRY_UNREADABLE)

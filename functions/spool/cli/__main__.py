@@ -1,0 +1,5 @@
+"""`python -m spool.cli`."""
+
+from spool.cli import main
+
+main()

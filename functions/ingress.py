@@ -133,7 +133,7 @@ def _tasks(settings: Settings) -> "Tasks":
     """The queue of `settings.backend`, which is "local" so far."""
     from spool.local.tasks import LocalTasks  # noqa: PLC0415 - a door loads the adapters of one backend only
 
-    return LocalTasks(settings.state_dir)
+    return LocalTasks(settings.state_dir, timeout=PATIENCE / 2 - 0.1)  # to open the file, and to write: both fit in
 
 
 _settings = Settings.read(need=("SLACK_SIGNING_SECRET",))

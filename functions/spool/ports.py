@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spool.conversation import Document, Seen
+from spool.decision import Reserved
 from spool.envelope import ConversationKey, Envelope
 from spool.task import Task
-from spool.transcript import Reserved, Summary, Transcript
+from spool.transcript import Summary, Transcript
 
 
 class Clock(Protocol):

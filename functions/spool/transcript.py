@@ -1,7 +1,8 @@
 """The transcript: all turns of a conversation, and the only truth about them.
 
 One line of JSON per conversation, replaced as a whole and only if nobody else replaced it first. Everything here is a
-value: a change is a new transcript. What is decided from a transcript alone is decided here.
+value: a change is a new transcript. What to do next is decided from it in `spool.decision`; what the model reads of it is
+`spool.history`.
 
     Transcript ─┬─ Turn t0   messages ─► steps (pydantic-ai messages) ─► reply ─► slots (Slack ts)
                 ├─ Turn t1   done
@@ -12,12 +13,13 @@ import functools
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import pydantic
 import pydantic_ai
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
+from pydantic_core import PydanticSerializationError
+from typing_extensions import TypeAliasType
 
 from spool.conversation import Mark
 from spool.envelope import ConversationKey, Envelope, File, new_files
@@ -30,7 +32,6 @@ MAX_ATTEMPTS = 5
 """Take-overs without a new step after which a turn ends with the apology."""
 
 Outcome = Literal["answered", "failed", "cancelled", "undeliverable"]
-Move = Literal["deliver", "resume", "run", "open", "release"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,16 +145,6 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
-    """A message of ours in Slack, as its metadata tells: which turn posted it, in which epoch, for which part."""
-
-    ts: str
-    tag: str
-    epoch: int
-    part: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """What a list of transcripts shows without reading them; kept as the object's metadata."""
 
@@ -217,8 +208,12 @@ class Transcript:
         )
 
     def dump(self) -> bytes:
-        """One line of compact JSON."""
-        return _adapter().dump_json(self) + b"\n"
+        """One line of compact JSON. Whatever a tool returned: what JSON cannot carry is written as text that resembles it."""
+        try:
+            return _adapter().dump_json(self, fallback=repr) + b"\n"
+        except PydanticSerializationError:  # half a surrogate pair, such as os.listdir makes of a name that is no UTF-8
+            value = _adapter().dump_python(self, mode="json", fallback=repr)
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
 
     @classmethod
     def load(cls, data: bytes) -> "Transcript":
@@ -230,73 +225,6 @@ class Transcript:
         if transcript.schema > SCHEMA:
             raise _too_new(transcript.schema)
         return transcript
-
-
-def decide(transcript: Transcript, *, me: str, delivered: Collection[Mark | None], pending: Mapping[str, Envelope]) -> Move:
-    """What to do next, from the transcript alone (protocol: drive).
-
-    delivered: the last turns known to be delivered, by the document at admission or because I showed them.
-    pending: the inbox and my own message.
-    """
-    last = transcript.last
-    if last and last.state == "done" and not last.delivered and last.mark not in delivered:
-        return "deliver"
-    if last and last.state == "open":
-        return "run" if last.owner == me else "resume"
-    return "open" if pending.keys() - set(transcript.keys) else "release"
-
-
-def is_garbage(message: Reserved, transcript: Transcript) -> bool:
-    """Rule G: whether anyone who has read `transcript`, even a stale one, may delete this message of ours.
-
-    No slot names it, and its epoch is over: older than the turn's, or the turn is done with every slot recorded.
-    """
-    for turn in transcript.turns:
-        if turn.tag == message.tag:
-            slots = (None,) if turn.slots is None else turn.slots
-            settled = turn.state == "done" and None not in slots
-            return message.ts not in slots and (message.epoch < turn.epoch or (message.epoch == turn.epoch and settled))
-    return False
-
-
-def history(transcript: Transcript) -> list[ModelMessage]:
-    """What the model reads: every prompt and only complete rounds; strictly request, response, request, and so on.
-
-    A finished turn ends with what the people saw, so that an apology or a half-done turn before a new question is a
-    conversation that every provider accepts.
-    """
-    messages: list[ModelMessage] = []
-    several = speakers(transcript) > 1
-    for turn in transcript.turns:
-        messages.append(prompt(turn, named=several))
-        if turn.state == "open":
-            messages += turn.steps
-            continue
-        steps = turn.steps[:-1] if turn.unanswered else turn.steps
-        messages += steps
-        if not steps or not isinstance(steps[-1], ModelResponse):
-            shown = "\n\n".join(turn.reply.parts) if turn.reply else ""
-            messages.append(ModelResponse(parts=[TextPart(shown or "(no answer)")]))
-    return messages
-
-
-def prompt(turn: Turn, *, named: bool) -> ModelRequest:
-    """The turn's messages as the model reads them, one part each; `named` tells several speakers apart."""
-    said_at = [datetime.fromtimestamp(float(m.ts), UTC) for m in turn.messages]
-    return ModelRequest(
-        parts=[UserPromptPart(_said(m, named=named), timestamp=at) for m, at in zip(turn.messages, said_at, strict=True)]
-    )
-
-
-def speakers(transcript: Transcript) -> int:
-    """How many people, or bots, have spoken to the agent here."""
-    return len({m.user for t in transcript.turns for m in t.messages})
-
-
-def _said(message: Message, *, named: bool) -> str:
-    lines = [f"<@{message.user}>: {message.text}" if named else message.text]
-    lines += [f"[file {f.name or f.id}]" for f in message.files]
-    return "\n".join(lines)
 
 
 def _title(text: str) -> str:
@@ -335,5 +263,7 @@ def _version(text: object) -> tuple[int, ...]:
 
 @functools.cache
 def _adapter() -> pydantic.TypeAdapter[Transcript]:
-    """Built at the first use, not at import; bytes are base64, as in pydantic-ai's own adapter."""
-    return pydantic.TypeAdapter(pydantic.with_config(ser_json_bytes="base64", val_json_bytes="base64")(Transcript))
+    """Built at the first use, not at import. Bytes are base64, as in pydantic-ai's own adapter: a union takes the config as
+    the adapter's own, which a dataclass keeps from the untyped content of tool returns."""
+    config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+    return pydantic.TypeAdapter(TypeAliasType("Stored", Transcript), config=config)

@@ -14,12 +14,12 @@ import pytest_asyncio
 from spool.console.faults import Fault, Kind
 from spool.console.server import serve
 from spool.console.workspace import Workspace
+from spool.decision import Reserved
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Ambiguous, BadBlocks, Missing, Refused, Throttled
 from spool.ports import Chat
 from spool.slack.chat import SlackChat
 from spool.slack.render import PART_LIMIT, split
-from spool.transcript import Reserved
 
 TOKEN = "xoxb-spool-local"
 

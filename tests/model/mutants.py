@@ -37,6 +37,7 @@ class Mutant:
 
 TWO_PARTS = {"parts": 2}
 ONE_MESSAGE = {"nmsg": 1}
+ADVERSARY = {"chaos": True, "maxepoch": 3}
 
 MUTANTS = [
     Mutant("post the answer directly after the finish (+lookup on recovery)", "postatend", "S2", 1),
@@ -66,6 +67,7 @@ MUTANTS = [
         "lookup keeps a late part before its predecessor", "partorder", "T3", 3, "late lost userdel", {"parts": 2, "nmsg": 1}
     ),
     Mutant("a lost part drops the slots already filled", "dropall", "S3", 1, config=TWO_PARTS),
+    Mutant("what the turn held when it was read is not pending after isolation", "oncepending", "T1", 0, config=ADVERSARY),
     # the early commit of returns
     Mutant("resume calls a call unknown whose return is committed", "keepunknown", "S6", 1),
     Mutant("a hand-over does not commit the returns in hand", "losereturns", "S6", 1, "term"),

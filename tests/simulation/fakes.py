@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spool.conversation import Document, Seen
+from spool.decision import Reserved
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Conflict, Missing, Refused
 from spool.ports import Said
 from spool.task import Task
-from spool.transcript import Reserved, Summary, Transcript
+from spool.transcript import Summary, Transcript
 
 if TYPE_CHECKING:
     from world import Instance

@@ -76,6 +76,7 @@ EARLY_KEY = '''    if work.admission and work.admission.holds_lease:
 
 TAKE, RUN, BOOK, SLOTS = "spool.turn.take", "spool.turn.run", "spool.turn.book", "spool.turn.slots"
 JOURNAL, DELIVERY, ADMISSION, NOUN = "spool.turn.journal", "spool.turn.delivery", "spool.turn.admission", "spool.transcript"
+DECISION, HISTORY = "spool.decision", "spool.history"
 
 MUTANTS: dict[str, Mutant] = {
     "no baton": Mutant(
@@ -111,7 +112,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keys ignored": Mutant(
         rule="R2: the keys of the transcript are the dedup set",
-        edits=edit(NOUN, "pending.keys() - set(transcript.keys)", "pending.keys()")
+        edits=edit(DECISION, "pending.keys() - set(transcript.keys)", "pending.keys()")
         + edit(TAKE, "    known = set(work.book.transcript.keys)\n", "    known = set()\n"),
         scene="two",
         complaint="a message is in two turns",
@@ -154,7 +155,7 @@ MUTANTS: dict[str, Mutant] = {
     "no epochs": Mutant(
         rule="R4, rule G: only messages of an epoch that is over are garbage",
         edits=edit(
-            NOUN, "(message.epoch < turn.epoch or (message.epoch == turn.epoch and settled))", "message.epoch != turn.epoch"
+            DECISION, "(message.epoch < turn.epoch or (message.epoch == turn.epoch and settled))", "message.epoch != turn.epoch"
         ),
         scene="two",
         complaint="a visible answer was deleted",
@@ -225,7 +226,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "half a round": Mutant(
         rule="only complete rounds become history",
-        edits=edit(NOUN, "steps = turn.steps[:-1] if turn.unanswered else turn.steps", "steps = turn.steps"),
+        edits=edit(HISTORY, "steps = turn.steps[:-1] if turn.unanswered else turn.steps", "steps = turn.steps"),
         scene="poison after its tools",
         complaint="an incomplete round became history",
     ),
@@ -261,7 +262,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "refusal not believed": Mutant(
         rule="a reservation refused for good ends the turn as undeliverable",
-        edits=edit(RUN, '        outcome, slots = "undeliverable", ()\n', "        pass\n"),
+        edits=edit(RUN, '        outcome, slots = "undeliverable", ()\n', "        pass\n")
+        + edit(DELIVERY, "        await _undeliverable(work, e)\n        return\n", "        raise HandOver(str(e)) from e\n")
+        + edit(DELIVERY, "from spool.turn.run import bury\n", "from spool.turn.run import bury\nfrom spool.turn.signals import HandOver\n"),
         scene="archived",
         complaint="did not come to rest",
     ),
@@ -291,7 +294,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "answers out of order": Mutant(
         rule="the answer of a turn is shown before the next is opened",
-        edits=edit(NOUN, 'last.state == "done" and not last.delivered', 'last.state == "done" and not pending.keys() - set(transcript.keys) and not last.delivered'),
+        edits=edit(DECISION, 'last.state == "done" and not last.delivered', 'last.state == "done" and not pending.keys() - set(transcript.keys) and not last.delivered'),
         scene="two",
         complaint="",
     ),

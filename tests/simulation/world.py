@@ -374,7 +374,7 @@ def _check_rounds(world: World, messages: Sequence[ModelMessage]) -> None:
     for message, following in itertools.zip_longest(messages, messages[1:]):
         if isinstance(message, ModelResponse) and message.tool_calls:
             parts = following.parts if isinstance(following, ModelRequest) else ()
-            returned = [p.tool_call_id for p in parts if isinstance(p, ToolReturnPart)]
+            returned = [p.tool_call_id for p in parts if isinstance(p, ToolReturnPart) and p.outcome != "interrupted"]
             if [c.tool_call_id for c in message.tool_calls] != returned:
                 world.complain("an incomplete round became history")
     if any(a.kind == b.kind for a, b in itertools.pairwise(messages)):

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from spool.local.database import Database, Synchronous
+from spool.local.database import TIMEOUT, Database, Synchronous
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -76,8 +76,8 @@ class Queue:
     synchronous: FULL for who adds. NORMAL is enough for the rest: what a power cut takes back is delivered once more.
     """
 
-    def __init__(self, state_dir: Path, *, synchronous: Synchronous = "FULL") -> None:
-        self._database = Database(state_dir / "queue.db", schema=_SCHEMA, synchronous=synchronous)
+    def __init__(self, state_dir: Path, *, synchronous: Synchronous = "FULL", timeout: float = TIMEOUT) -> None:
+        self._database = Database(state_dir / "queue.db", schema=_SCHEMA, synchronous=synchronous, timeout=timeout)
         self._version = -1
 
     def add(self, body: bytes, *, due: float) -> str:

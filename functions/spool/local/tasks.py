@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spool.errors import Refused
+from spool.local.database import TIMEOUT
 from spool.local.queue import Queue
 from spool.task import Task
 
@@ -16,15 +17,16 @@ LIMIT = 1_000_000
 
 
 class LocalTasks:
-    """Tasks in queue.db, delivered by `spool.local.dispatcher`."""
+    """Tasks in queue.db, delivered by `spool.local.dispatcher`. timeout: seconds that another process's write may take."""
 
     def __init__(
         self,
         state_dir: Path,
         *,
         now: Callable[[], float] = time.time,  # noqa: TID251 - this adapter owns the clock
+        timeout: float = TIMEOUT,
     ) -> None:
-        self._queue = Queue(state_dir)
+        self._queue = Queue(state_dir, timeout=timeout)
         self._now = now
 
     async def create(self, task: Task, *, delay: float = 0.0) -> None:

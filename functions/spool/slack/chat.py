@@ -18,11 +18,11 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from spool.decision import Reserved
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Ambiguous, BadBlocks, Missing, Refused, SpoolError, Throttled
 from spool.ports import Said
 from spool.slack import render, text
-from spool.transcript import Reserved
 
 TIMEOUT = 10.0
 """Seconds of one call, whatever it waits for."""

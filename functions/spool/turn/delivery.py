@@ -3,9 +3,9 @@
 import logging
 from dataclasses import replace
 
+from spool.decision import is_garbage
 from spool.errors import BadBlocks, Missing, Refused
 from spool.task import TIDY_DELAY
-from spool.transcript import is_garbage
 from spool.turn.patience import persist
 from spool.turn.run import bury
 from spool.turn.slots import clean, delete, reserve

@@ -22,7 +22,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from spool.errors import Ambiguous
 from spool.here import declared
-from spool.transcript import prompt, speakers
+from spool.history import prompt, speakers
 from spool.turn.memory import Ended, Memory
 from spool.turn.patience import persist
 from spool.turn.signals import HandOver, Reenter, Undeliverable

@@ -25,7 +25,8 @@ from pydantic_core import to_json
 from spool.agents import Loaded
 from spool.errors import Ambiguous, Misconfigured, Refused
 from spool.here import Here
-from spool.transcript import MAX_ATTEMPTS, Outcome, Reply, history, prompt, speakers
+from spool.history import history, prompt, speakers
+from spool.transcript import MAX_ATTEMPTS, Outcome, Reply
 from spool.turn.journal import Journal
 from spool.turn.memory import Memory
 from spool.turn.patience import persist

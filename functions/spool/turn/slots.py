@@ -1,7 +1,8 @@
 """The messages that carry a turn's answer: reserved before it is known, never adopted from an older epoch (R3, R4)."""
 
+from spool.decision import Reserved, is_garbage
 from spool.errors import Ambiguous, Missing, Throttled
-from spool.transcript import Reserved, Turn, is_garbage
+from spool.transcript import Turn
 from spool.turn.memory import Memory
 from spool.turn.patience import pause, persist
 from spool.turn.signals import HandOver

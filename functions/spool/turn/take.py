@@ -9,10 +9,10 @@ take ─► answer ─┬─ answered, not for us ─► 200                    
 import asyncio
 import logging
 
+from spool.decision import decide
 from spool.envelope import Envelope
 from spool.errors import Missing, NotHandedOn, Refused, SpoolError
 from spool.task import Attempt, Task
-from spool.transcript import decide
 from spool.turn.admission import Admission
 from spool.turn.book import Book
 from spool.turn.delivery import CREATE_TRIES, deliver, tidy

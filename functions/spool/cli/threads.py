@@ -1,0 +1,183 @@
+"""`spool threads`: read what is kept of every conversation. Nothing here writes into a transcript."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from spool.envelope import ConversationKey
+from spool.errors import BadInput, Missing, TooNew, Unreadable
+from spool.settings import Settings
+
+if TYPE_CHECKING:  # the model library behind them takes a second: only a command that needs them waits for it
+    from spool.local.transcripts import LocalTranscripts
+    from spool.transcript import Summary, Transcript
+
+PAGE = 500
+HEAD = ("key", "title", "turns", "last said", "by")
+
+app = typer.Typer(no_args_is_help=True, help="Read the transcripts: list them, show one, export one.")
+Key = Annotated[str, typer.Argument(metavar="KEY", help="team/channel/thread_ts, or the path threads/….json.")]
+
+
+@app.command("list")
+def list_(
+    *,
+    user: Annotated[str, typer.Option(help="Only threads in which this user (U…) spoke last.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One array of {key, title, turns, last_ts, last_user}.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; without it, all.")] = None,
+    after: Annotated[str, typer.Option(metavar="KEY", help="Begin behind this thread.")] = "",
+) -> None:
+    """List the threads, in the order of their keys."""
+    start = conversation(after).path if after else ""
+    found, more = asyncio.run(_listed(user=user, limit=limit, after=start))
+    if as_json:
+        typer.echo(json.dumps([_object(path, summary) for path, summary in found]))
+    else:
+        _print_table(found, more=more)
+
+
+@app.command()
+def show(
+    key: Key,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The transcript, exactly as stored.")] = False,
+    as_messages: Annotated[bool, typer.Option("--messages", help="pydantic-ai's own messages, as JSON.")] = False,
+) -> None:
+    """Show a thread: who said what, which tools ran, how each turn ended."""
+    if as_json and as_messages:
+        msg = "--json and --messages are two forms of the same thread: choose one"
+        raise typer.BadParameter(msg)
+    named = conversation(key)
+    data = asyncio.run(_stored(named))
+    if as_json:
+        typer.echo(data, nl=False)
+    elif as_messages:
+        typer.echo(_messages(_read(data, named)))
+    else:
+        _print_thread(_read(data, named), named)
+
+
+@app.command()
+def export(
+    key: Key,
+    *,
+    form: Annotated[Literal["markdown", "messages"], typer.Option("--format", help="A document, or messages.")] = "markdown",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of to the terminal.")] = None,
+) -> None:
+    """Export a thread as a Markdown document, or as pydantic-ai's own messages JSON, ready for `message_history`."""
+    from spool.cli.reading import as_markdown  # noqa: PLC0415 - heavy
+
+    named = conversation(key)
+    transcript = _read(asyncio.run(_stored(named)), named)
+    text = _messages(transcript) + "\n" if form == "messages" else as_markdown(transcript, key=str(named))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, text)
+
+
+def conversation(text: str) -> ConversationKey:
+    """The key that a person means: as `list` prints it, or as the object's path. Raises `BadInput`."""
+    return ConversationKey.parse(text.strip().removeprefix("threads/").removesuffix(".json"))
+
+
+def _store(settings: Settings) -> "LocalTranscripts":
+    from spool.local.transcripts import LocalTranscripts  # noqa: PLC0415 - heavy
+
+    return LocalTranscripts(settings.state_dir)
+
+
+async def _listed(*, user: str, limit: int | None, after: str) -> "tuple[list[tuple[str, Summary]], bool]":
+    """The first `limit` that match, and whether there are more."""
+    found: list[tuple[str, Summary]] = []
+    with closing(_store(Settings.read())) as store:
+        async for path, summary in _pages(store, after):
+            if user not in ("", summary.last_user):
+                continue
+            if len(found) == limit:
+                return found, True
+            found.append((path, summary))
+    return found, False
+
+
+async def _pages(store: "LocalTranscripts", after: str) -> "AsyncIterator[tuple[str, Summary]]":
+    while page := await store.list(after=after, limit=PAGE):
+        for entry in page:
+            yield entry
+        after = page[-1][0]
+
+
+def _object(path: str, summary: "Summary") -> dict[str, str | int]:
+    """What `--json` promises to other programs; keep it stable."""
+    return {
+        "key": str(conversation(path)),
+        "title": summary.title,
+        "turns": summary.turns,
+        "last_ts": summary.last_ts,
+        "last_user": summary.last_user,
+    }
+
+
+def _print_table(found: "list[tuple[str, Summary]]", *, more: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415 - heavy
+
+    from spool.cli.terminal import say_table, when  # noqa: PLC0415 - heavy
+
+    rows = [(str(conversation(path)), s.title, str(s.turns), when(s.last_ts), s.last_user) for path, s in found]
+    if rows:
+        say_table(Console(), HEAD, rows)
+    else:
+        typer.echo(f"No threads in {Settings.read().state_dir}. Ask something: spool ask 'What can you do?'", err=True)
+    if more:
+        typer.echo(f"There are more: spool threads list --after {rows[-1][0]}", err=True)
+
+
+def _print_thread(transcript: "Transcript", key: ConversationKey) -> None:
+    from rich.console import Console  # noqa: PLC0415 - heavy
+
+    from spool.cli.reading import show as show_thread  # noqa: PLC0415 - heavy
+
+    show_thread(Console(), transcript, key=str(key))
+
+
+async def _stored(key: ConversationKey) -> bytes:
+    """The transcript's bytes. Raises `Missing`."""
+    settings = Settings.read()
+    with closing(_store(settings)) as store:
+        data = await store.read_bytes(key.path)
+    if data is None:
+        msg = f"there is no thread {key} in {settings.state_dir}: `spool threads list` shows those that are there"
+        raise Missing(msg)
+    return data
+
+
+def _read(data: bytes, key: ConversationKey) -> "Transcript":
+    """Raises `Unreadable`, `TooNew`."""
+    from spool.transcript import Transcript  # noqa: PLC0415 - heavy
+
+    try:
+        return Transcript.load(data)
+    except (Unreadable, TooNew) as e:
+        msg = f"{e}; `spool threads show {key} --json` prints it as it is"
+        raise type(e)(msg) from None
+
+
+def _messages(transcript: "Transcript") -> str:
+    from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415 - heavy
+
+    from spool.history import history  # noqa: PLC0415 - heavy
+
+    return ModelMessagesTypeAdapter.dump_json(history(transcript), indent=2).decode()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        msg = f"{path} cannot be written ({e.strerror}): choose another file with --out"
+        raise BadInput(msg) from e

@@ -1,0 +1,66 @@
+"""The real turn in a world that fails on plan: every single fault at every call, and every rule switched off.
+
+The longer run, every pair of faults, is `python tests/simulation/explore.py 2 --scene two --from 0 --count 1000`.
+"""
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+from explore import explore, one, pairs, singles
+from mutants import MUTANTS, Mutant, hunt
+from scenes import SCENES
+from world import KINDS
+
+EXTRA_MODEL_CALLS = 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_and_quiet() -> Iterator[None]:
+    """A turn says a line for every fault; and what is imported by now need not be looked through for garbage each time."""
+    logging.disable(logging.CRITICAL)
+    gc.freeze()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_without_a_fault_every_scene_ends_well(scene: str) -> None:
+    assert one({}, SCENES[scene])[1] == []
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_single_fault_at_any_call_loses_doubles_or_disorders_an_answer(scene: str) -> None:
+    script = SCENES[scene]
+    runs, bad = explore(singles(one({}, script)[0].rpc_count), script)
+    assert runs >= 10 * len(KINDS)
+    assert bad == {}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_order_in_which_things_happen_at_once_does_not_matter(seed: int) -> None:
+    script = SCENES["two"]
+    runs, bad = explore(singles(one({}, script, seed)[0].rpc_count), script, seed)
+    assert runs > len(KINDS)
+    assert bad == {}
+
+
+@pytest.mark.long
+def test_no_pair_of_faults_loses_doubles_or_disorders_an_answer() -> None:
+    script = SCENES["two"]
+    _, bad = explore(pairs(one({}, script)[0].rpc_count), script)
+    assert bad == {}
+
+
+def test_a_single_fault_buys_at_most_one_model_call_again() -> None:
+    script = SCENES["one"]
+    world, _ = one({}, script)
+    bought = {str(plan): one(plan, script)[0].model_calls - world.model_calls for plan in singles(world.rpc_count)}
+    assert {plan: n for plan, n in bought.items() if n > EXTRA_MODEL_CALLS} == {}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
+def test_a_rule_switched_off_is_noticed_and_named(mutant: Mutant) -> None:
+    _, _, complaints = hunt(mutant)
+    assert any(mutant.complaint in complaint for complaint in complaints), mutant.rule

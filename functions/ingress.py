@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from policy import policy
 from spool.envelope import Envelope
 from spool.errors import BadInput, Refused, SpoolError
+from spool.local.children import children_die_too
 from spool.policy import Policy
 from spool.settings import Settings
 from spool.slack import events, signature
@@ -137,6 +138,7 @@ def _tasks(settings: Settings) -> "Tasks":
 
 
 _settings = Settings.read(need=("SLACK_SIGNING_SECRET",))
+children_die_too()
 _door = Door(secrets=_settings.signing_secrets, policy=policy, tasks=_tasks(_settings), now=time.time)  # noqa: TID251 - a door's clock
 
 

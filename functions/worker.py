@@ -37,7 +37,6 @@ from spool.turn.work import Ports
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 log = logging.getLogger("spool.worker")
 settings = Settings.read(need=("SLACK_BOT_TOKEN",))
-at_work: set[asyncio.Task[None]] = set()
 
 
 class SystemClock:
@@ -66,6 +65,31 @@ class Agents:
         return self._loaded
 
 
+class Turns:
+    """The turns at work in this process. Told to stop, it hands them over and begins no other."""
+
+    def __init__(self) -> None:
+        self._running = set[asyncio.Task[None]]()
+        self._stopping = False
+
+    async def work(self, task: Task, attempt: Attempt) -> None:
+        """Until the task may be acked. Raises `NotHandedOn`."""
+        if self._stopping:
+            msg = "this process is ending: the queue finds the next one"
+            raise NotHandedOn(msg)
+        turn = asyncio.create_task(take(task, attempt, ports=ports()))
+        self._running.add(turn)
+        turn.add_done_callback(self._running.discard)
+        await asyncio.wait({turn})
+        turn.result()
+
+    def stop(self) -> None:
+        self._stopping = True
+        for turn in self._running:
+            turn.cancel()
+
+
+turns = Turns()
 agents = Agents()
 try:
     agents()  # before the server forks: a worker process that takes over must be there at once
@@ -96,16 +120,11 @@ def _hear_sigterm(loop: asyncio.AbstractEventLoop) -> None:
     before: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(_cancel_turns)
+        loop.call_soon_threadsafe(turns.stop)
         if callable(before):
             before(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
-
-
-def _cancel_turns() -> None:
-    for turn in at_work:
-        turn.cancel()
 
 
 @functions_framework.aio.http
@@ -131,16 +150,11 @@ async def _task(request: Request) -> Response:
     except BadInput as e:
         log.error("500: the queue keeps a task that this version cannot read: %s", e)  # noqa: TRY400
         return Response(status_code=500)
-    turn = asyncio.create_task(take(task, attempt, ports=ports()))
-    at_work.add(turn)
     try:
-        await asyncio.wait({turn})
-        turn.result()
+        await turns.work(task, attempt)
     except NotHandedOn as e:
         log.error("500: %s", e)  # noqa: TRY400
         return Response(status_code=500)
-    finally:
-        at_work.discard(turn)
     return Response()
 
 

@@ -76,7 +76,7 @@ class Document:
         lease = cast("dict[str, Any] | None", value.get("lease"))
         delivered = cast("dict[str, str] | None", value.get("delivered"))
         return cls(
-            lease=Lease(**lease) if lease else None,
+            lease=Lease(**{k: v for k, v in lease.items() if k in Lease.__slots__}) if lease else None,
             inbox={k: Envelope.from_json(e, conversation=conversation) for k, e in value.get("inbox", {}).items()},
             answered=tuple(value.get("answered", ())),
             delivered=(delivered["turn"], delivered["owner"]) if delivered else None,

@@ -152,12 +152,22 @@ class Envelope:
                 files=files,
                 addressed=fields["addressed"],
                 event_id=fields.get("event_id", ""),
-                cut=fields.get("cut", False),
+                cut=bool(fields.get("cut", False)),
             )
         except (KeyError, TypeError, AttributeError) as e:
             msg = f"an envelope needs ts, user, text and addressed: {e!r}"
             raise BadInput(msg) from e
-        if envelope.addressed not in ADDRESSED or not _FORMS["thread_ts"].fullmatch(str(envelope.ts)):
+        words = (
+            envelope.ts,
+            envelope.user,
+            envelope.text,
+            envelope.event_id,
+            *(w for f in files for w in (f.id, f.name, f.url)),
+        )
+        if not all(isinstance(w, str) for w in words):  # pyright: ignore[reportUnnecessaryIsInstance] - JSON
+            msg = "ts, user, text, event_id and what names a file are strings in an envelope"
+            raise BadInput(msg)
+        if envelope.addressed not in ADDRESSED or not _FORMS["thread_ts"].fullmatch(envelope.ts):
             msg = f"addressed is one of {ADDRESSED} and ts a Slack ts, not {envelope.addressed!r:.40} and {envelope.ts!r:.40}"
             raise BadInput(msg)
         return envelope

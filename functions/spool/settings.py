@@ -38,14 +38,14 @@ class Settings:
         if missing:
             msg = f"set {', '.join(missing)} in the environment, and start again"
             raise Misconfigured(msg)
-        backend = environ.get("SPOOL_BACKEND", "local")
+        backend = environ.get("SPOOL_BACKEND") or "local"
         if backend != "local":
             msg = f"SPOOL_BACKEND is {backend!r}: this version knows 'local'"
             raise Misconfigured(msg)
         if backend == "local" and environ.get("K_SERVICE"):
             msg = "SPOOL_BACKEND=local keeps everything on this machine's disk, which Cloud Run throws away: run it elsewhere"
             raise Misconfigured(msg)
-        api_url = environ.get("SLACK_API_URL", "https://slack.com/api/")
+        api_url = environ.get("SLACK_API_URL") or "https://slack.com/api/"
         if not api_url.endswith("/api/"):
             msg = f"SLACK_API_URL is {api_url!r}: it must end in /api/"
             raise Misconfigured(msg)

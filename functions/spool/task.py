@@ -18,6 +18,8 @@ BUSY_DELAYS = (15.0, 30.0, 60.0, 120.0)
 TIDY_DELAY = 2400.0
 """Seconds until a tidy task: longer than any request of a worker can live (30 min) and still land."""
 
+_FAR_FUTURE = 1e11
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -83,14 +85,18 @@ class Task:
         if kind not in ("msg", "tidy"):
             msg = f"a task's kind is msg or tidy, not {kind!r:.40}"
             raise BadInput(msg)
+        hop, first_seen = fields.get("hop", 0), fields.get("first_seen", 0.0)
+        if not isinstance(hop, int) or not isinstance(first_seen, int | float) or not 0 <= first_seen < _FAR_FUTURE:
+            msg = f"a task's hop is a number, and first_seen epoch seconds, not {hop!r:.40} and {first_seen!r:.40}"
+            raise BadInput(msg)
         return cls(
             conversation=key,
             kind=kind,
             envelope=Envelope.from_json(fields.get("msg"), conversation=key) if kind == "msg" else None,
             tag=str(fields.get("tag", "")),
-            hop=int(fields.get("hop", 0)),
+            hop=int(hop),
             after=str(fields.get("after", "")),
-            first_seen=float(fields.get("first_seen", 0)),
+            first_seen=float(first_seen),
             trace=str(fields.get("trace", "")),
         )
 

@@ -19,7 +19,6 @@ import pydantic
 import pydantic_ai
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_core import PydanticSerializationError
-from typing_extensions import TypeAliasType
 
 from spool.conversation import Mark
 from spool.envelope import ConversationKey, Envelope, File, new_files
@@ -209,17 +208,18 @@ class Transcript:
 
     def dump(self) -> bytes:
         """One line of compact JSON. Whatever a tool returned: what JSON cannot carry is written as text that resembles it."""
+        stored = _stored().model_construct(root=self)
         try:
-            return _adapter().dump_json(self, fallback=repr) + b"\n"
+            return stored.model_dump_json(fallback=repr).encode() + b"\n"
         except PydanticSerializationError:  # half a surrogate pair, such as os.listdir makes of a name that is no UTF-8
-            value = _adapter().dump_python(self, mode="json", fallback=repr)
+            value = stored.model_dump(mode="json", fallback=repr)
             return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
 
     @classmethod
     def load(cls, data: bytes) -> "Transcript":
         """The inverse of `dump`; reads every schema up to `SCHEMA`. Raises `TooNew`, `Unreadable`."""
         try:
-            transcript = _adapter().validate_json(data)
+            transcript = _stored().model_validate_json(data).root
         except pydantic.ValidationError as e:
             raise _unreadable(data, e) from None  # its text would quote what people said
         if transcript.schema > SCHEMA:
@@ -262,8 +262,11 @@ def _version(text: object) -> tuple[int, ...]:
 
 
 @functools.cache
-def _adapter() -> pydantic.TypeAdapter[Transcript]:
-    """Built at the first use, not at import. Bytes are base64, as in pydantic-ai's own adapter: a union takes the config as
-    the adapter's own, which a dataclass keeps from the untyped content of tool returns."""
-    config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-    return pydantic.TypeAdapter(TypeAliasType("Stored", Transcript), config=config)
+def _stored() -> type[pydantic.RootModel[Transcript]]:
+    """Built at the first use, not at import. Bytes are base64, as in pydantic-ai's own adapter: as a model around the dataclass
+    that holds for the untyped content of tool returns too."""
+
+    class Stored(pydantic.RootModel[Transcript]):
+        model_config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    return Stored

@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
 from spool.console.deliveries import Terms
 from spool.console.server import serve
 from spool.console.workspace import Workspace
@@ -45,19 +46,16 @@ class Driven:
         return self.folder / "state"
 
     async def start(self) -> None:
-        """Start it, and wait until both functions answer."""
+        """Start it, and wait until both functions answer: then it writes where."""
+        running = self.state_dir / "dev.json"
+        running.unlink(missing_ok=True)
         log = (self.folder / "log").open("ab")
         command = ("-m", "spool.cli", "dev", "--no-simulator", "--port", str(self.port))
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *command, env=self.environment, stdout=log, stderr=log, start_new_session=True
         )
         log.close()
-        await self.until_it_answers()
-
-    async def until_it_answers(self, *, within: float = 30) -> None:
-        async with asyncio.timeout(within), aiohttp.ClientSession() as http:
-            while not await _answers(http, f"http://127.0.0.1:{self.port}/health"):
-                await asyncio.sleep(0.01)
+        await self.until(running.exists)
 
     async def kill_everything(self) -> None:
         """SIGKILL to the whole process group at once."""
@@ -70,7 +68,11 @@ class Driven:
 
     def pids(self, target: str) -> list[int]:
         """The functions-framework master of a function and its gunicorn worker, in this order."""
-        return sorted(pid for pid, words in _processes() if "--target" in words and target in words and str(self.state_dir) in _environ(pid))
+        return sorted(
+            pid
+            for pid, words in _processes()
+            if "--target" in words and target in words and str(self.state_dir) in _environ(pid)
+        )
 
     async def transcript(self, ts: str) -> Transcript:
         """The transcript of the thread that message `ts` roots."""
@@ -91,15 +93,21 @@ class Driven:
         path = self.folder / "traces"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    async def until(self, condition: Any, *, within: float = 30) -> None:
+    async def until(self, condition: Callable[[], object], *, within: float = 30) -> None:
+        """Wait for what other processes do: there is nothing to await but the clock."""
         async with asyncio.timeout(within):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
     async def post_event(self, event: dict[str, Any], *, event_id: str) -> int:
         """One signed request of the Events API; its status. The connection is read only as far as the status."""
         installation = self.slack.installation
-        authorization = {"team_id": installation.team, "user_id": installation.user, "is_bot": True, "is_enterprise_install": False}
+        authorization = {
+            "team_id": installation.team,
+            "user_id": installation.user,
+            "is_bot": True,
+            "is_enterprise_install": False,
+        }
         body = json.dumps(
             {
                 "type": "event_callback",
@@ -122,7 +130,9 @@ class Driven:
 
 
 @contextlib.asynccontextmanager
-async def driven(folder: Path, *, room: str = "slow_room:agent", deliver: bool = True, **environment: str) -> AsyncGenerator[Driven]:
+async def driven(
+    folder: Path, *, room: str = "slow_room:agent", deliver: bool = True, **environment: str
+) -> AsyncGenerator[Driven]:
     """A running Spool in `folder`; with `deliver` the workspace sends its events there."""
     port = _free_port()
     terms = Terms(ingress=f"http://127.0.0.1:{port}/slack/events" if deliver else "", secret=SECRET, retry_delays=(0.1, 0.5, 2))
@@ -144,14 +154,6 @@ async def driven(folder: Path, *, room: str = "slow_room:agent", deliver: bool =
             yield spool
         finally:
             await spool.stop()
-
-
-async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with http.get(url) as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 def _processes() -> list[tuple[int, list[str]]]:

@@ -34,7 +34,7 @@ async def is_open(spool: Driven, ts: str) -> bool:
 
 
 async def test_twenty_turns_survive_one_sigkill_each_at_a_random_moment(folder: Path) -> None:
-    rng = random.Random(20)  # noqa: S311 - reproducible, not secret
+    rng = random.Random(20)
     hit, gone = 0, list[bool]()
     async with driven(folder) as spool:
         for i in range(TURNS):
@@ -83,3 +83,17 @@ async def test_nothing_outlives_spool_dev_when_it_is_killed_alone(folder: Path) 
         assert spool.process
         os.kill(spool.process.pid, signal.SIGKILL)
         await spool.until(lambda: not any(is_alive(pid) for pid in family), within=5)
+
+
+async def test_a_reload_in_mid_turn_hands_the_turn_over_and_answers_it_once(folder: Path) -> None:
+    async with driven(folder, THINK="1") as spool:
+        ts = await spool.slack.say(CHANNEL, PERSON, f"<@{spool.slack.installation.user}> order while reloading.")
+        await spool.until(lambda: [t for t in spool.traces() if t["what"] == "thinking"])
+        os.kill(spool.pids("worker")[0], signal.SIGTERM)
+        await spool.until(lambda: len(spool.answers(ts)) == 1)
+        last = (await spool.transcript(ts)).last
+        charges = [t for t in spool.traces() if t["what"] == "charge"]
+    assert last
+    assert (last.outcome, last.attempts, last.unknown) == ("answered", 0, ())
+    assert len({t["pid"] for t in spool.traces()}) == 2, "another process has finished it"
+    assert len(charges) == 1

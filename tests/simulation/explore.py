@@ -37,9 +37,7 @@ def singles(rpcs: int) -> Iterator[dict[int, str]]:
 
 
 def pairs(rpcs: int) -> Iterator[dict[int, str]]:
-    return (
-        {i: a, j: b} for i in range(rpcs) for j in range(i + 1, rpcs + SLACK_AFTER_FAULT) for a in KINDS for b in KINDS
-    )
+    return ({i: a, j: b} for i in range(rpcs) for j in range(i + 1, rpcs + SLACK_AFTER_FAULT) for a in KINDS for b in KINDS)
 
 
 def explore(plans: Iterator[dict[int, str]], script: Script, seed: int = 0) -> tuple[int, dict[str, list[str]]]:
@@ -71,7 +69,7 @@ def main() -> int:
     result = {"scene": args.scene, "depth": args.depth, "seed": args.seed, "rpcs": world.rpc_count, "faultless": wrong}
     print(json.dumps({**result, "from": args.start, "runs": runs, "bad": len(bad), "seconds": took}))  # noqa: T201
     for complaint, n in Counter(c for cs in bad.values() for c in cs).most_common(10):
-        print(f"  {n} × {complaint}")  # noqa: T201
+        print(f"  {n} times: {complaint}")  # noqa: T201
     for plan, complaints in itertools.islice(bad.items(), 12):
         print("  ", plan, complaints)  # noqa: T201
     return bool(bad or wrong)

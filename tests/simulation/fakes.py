@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from world import Instance
 
 PROGRESS = "… using"
+REASON = "is_archived"
 
 
 class Sim:
@@ -78,7 +79,7 @@ class SimConversations(Sim):
         world = self.world
         current = None if world.document is None else str(world.document["version"])
         if current != token:
-            raise Conflict(f"{current} is not {token}")
+            raise Conflict(str(token))
         if world.document:
             world.old_documents.append(json.dumps(world.document))
         world.version += 1
@@ -97,13 +98,11 @@ class SimChat(Sim):
         return await self.world.rpc(self.instance, "slack.post", lambda: self._post(tag, epoch, part), 0.2)
 
     def _post(self, tag: str, epoch: int, part: int) -> str:
-        from world import Shown
-
         world = self.world
         if world.script.refuse is not None and world.now >= world.script.refuse:
-            raise Refused("is_archived", reason="is_archived")
+            raise Refused(REASON, reason=REASON)
         ts = f"{next(world.counter):016d}"
-        world.slack[ts] = Shown(ts=ts, tag=tag, epoch=epoch, part=part)
+        world.slack[ts] = world.placeholder(ts=ts, tag=tag, epoch=epoch, part=part)
         return ts
 
     async def fill(self, key: ConversationKey, ts: str, text: str, *, plain: bool = False) -> None:
@@ -118,9 +117,7 @@ class SimChat(Sim):
         if shown.final and (not final or shown.text != text):
             self.world.complain("a visible answer was overwritten")
         shown.text, shown.final = text, final
-        from oracle import look
-
-        look(self.world)
+        self.world.changed()
 
     async def delete(self, key: ConversationKey, ts: str) -> None:
         del key

@@ -1,6 +1,6 @@
 """Every rule of the protocol, switched off in a copy of the real code: the world must notice, and name what broke.
 
-    python tests/simulation/mutants.py [NAME]
+python tests/simulation/mutants.py [NAME]
 """
 
 import gc
@@ -8,11 +8,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import itertools
 import logging
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ def edit(module: str, old: str, new: str) -> tuple[tuple[str, str, str], ...]:
     return ((module, old, new),)
 
 
-POST_AT_THE_END = '''
+POST_AT_THE_END = """
     for part, text in enumerate(turn.reply.parts if turn.reply else ()):
         for _ in range(4):
             if await persist(lambda: chat.find(key, tag=turn.tag), clock=work.ports.clock):
@@ -53,8 +52,8 @@ POST_AT_THE_END = '''
             except Ambiguous:
                 pass
     return None
-'''
-LATE_PARTS = '''
+"""
+LATE_PARTS = """
     slots = turn.slots or ()
     for part, text in enumerate(turn.reply.parts if turn.reply else ()):
         slot = slots[part] if part < len(slots) else await persist(
@@ -64,15 +63,17 @@ LATE_PARTS = '''
         except Missing:
             return part
     return None
-'''
-FILL = '    reply = turn.reply\n    for part, (text, slot) in'
-EARLY_KEY = '''    if work.admission and work.admission.holds_lease:
+"""
+WITHOUT_A_SLOT = "    if len(turn.slots or ()) < len(shown):\n        world.complain('visible without a slot')\n"
+SHOWN_LATER = "        asyncio.ensure_future(_fill(work))\n        missing = None\n"
+FILL = "    reply = turn.reply\n    for part, (text, slot) in"
+EARLY_KEY = """    if work.admission and work.admission.holds_lease:
         document = work.admission.document
         try:
             await work.admission._write(replace(document, answered=tuple(work.book.transcript.keys)))
         except Exception:
             pass
-'''
+"""
 
 TAKE, RUN, BOOK, SLOTS = "spool.turn.take", "spool.turn.run", "spool.turn.book", "spool.turn.slots"
 JOURNAL, DELIVERY, ADMISSION, NOUN = "spool.turn.journal", "spool.turn.delivery", "spool.turn.admission", "spool.transcript"
@@ -99,14 +100,20 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "acked before shown": Mutant(
         rule="R1: the task is acked after the answer is visible",
-        edits=edit(DELIVERY, "        missing = await _fill(work)\n", "        asyncio.ensure_future(_fill(work))\n        missing = None\n")
+        edits=edit(
+            DELIVERY,
+            "        missing = await _fill(work)\n",
+            "        asyncio.ensure_future(_fill(work))\n        missing = None\n",
+        )
         + edit(DELIVERY, "import logging\n", "import asyncio\nimport logging\n"),
         scene="two",
         complaint="of its parts",
     ),
     "answered key too early": Mutant(
         rule="the answered key is written by nothing but the release after delivery",
-        edits=edit(DELIVERY, "    turn = work.turn\n    if turn.outcome ==", EARLY_KEY + "    turn = work.turn\n    if turn.outcome =="),
+        edits=edit(
+            DELIVERY, "    turn = work.turn\n    if turn.outcome ==", EARLY_KEY + "    turn = work.turn\n    if turn.outcome =="
+        ),
         scene="one",
         complaint="of its parts",
     ),
@@ -122,7 +129,9 @@ MUTANTS: dict[str, Mutant] = {
         edits=edit(
             BOOK,
             "            except (Conflict, Ambiguous) as e:\n                raise Reenter(str(e)) from e\n",
-            "            except Ambiguous:\n                self.generation, self.transcript = self.generation + 1, transcript\n                return\n"
+            "            except Ambiguous:\n"
+            "                self.generation, self.transcript = self.generation + 1, transcript\n"
+            "                return\n"
             "            except Conflict as e:\n                raise Reenter(str(e)) from e\n",
         ),
         scene="two",
@@ -139,7 +148,11 @@ MUTANTS: dict[str, Mutant] = {
         edits=edit(DELIVERY, FILL, POST_AT_THE_END + FILL)
         + edit(DELIVERY, "import BadBlocks,", "import Ambiguous, BadBlocks,")
         + edit(RUN, "        memory.reserving = asyncio.create_task(_reserve_first(work, memory))\n", "        pass\n")
-        + edit(RUN, "            await reserve(work, parts, memory=memory)\n", "            memory.ts = dict.fromkeys(range(parts), '0')\n"),
+        + edit(
+            RUN,
+            "            await reserve(work, parts, memory=memory)\n",
+            "            memory.ts = dict.fromkeys(range(parts), '0')\n",
+        ),
         scene="two",
         complaint="two visible answers",
         kinds=("lost", "late", "freeze"),
@@ -147,8 +160,12 @@ MUTANTS: dict[str, Mutant] = {
     "part without a recorded slot": Mutant(
         rule="R3: every part's slot is recorded with the reply",
         edits=edit(DELIVERY, FILL, LATE_PARTS + FILL)
-        + edit(RUN, "            await reserve(work, parts, memory=memory)\n", "            parts = 1\n            await reserve(work, parts, memory=memory)\n")
-        + edit("oracle", "if [len(s) for s in shown]", "if len(turn.slots or ()) < len(shown):\n        world.complain('visible without a slot')\n    if [len(s) for s in shown]"),
+        + edit(
+            RUN,
+            "            await reserve(work, parts, memory=memory)\n",
+            "            parts = 1\n            await reserve(work, parts, memory=memory)\n",
+        )
+        + edit("oracle", "    if [len(s) for s in shown]", WITHOUT_A_SLOT + "    if [len(s) for s in shown]"),
         scene="parts",
         complaint="visible without a slot",
     ),
@@ -163,7 +180,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no tidy": Mutant(
         rule="what lands late is deleted by the tidy task",
-        edits=edit(DELIVERY, "        if is_garbage(message, work.book.transcript):\n            await delete(work, message.ts)\n", "        pass\n"),
+        edits=edit(
+            DELIVERY,
+            "        if is_garbage(message, work.book.transcript):\n            await delete(work, message.ts)\n",
+            "        pass\n",
+        ),
         scene="two",
         complaint="a stray message is visible at rest",
     ),
@@ -181,8 +202,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "parts in reverse": Mutant(
         rule="parts are reserved in order",
-        edits=edit(SLOTS, "memory.ts[missing[0]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[0])",
-                   "memory.ts[missing[-1]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[-1])")
+        edits=edit(
+            SLOTS,
+            "memory.ts[missing[0]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[0])",
+            "memory.ts[missing[-1]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[-1])",
+        )
         + edit(RUN, "        memory.reserving = asyncio.create_task(_reserve_first(work, memory))\n", "        pass\n"),
         scene="parts",
         complaint="wrong order",
@@ -201,7 +225,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no intent": Mutant(
         rule="R5: a response is committed before its tools run",
-        edits=edit(JOURNAL, "                self._is_deliverable()\n                await self._commit()\n", "                self._is_deliverable()\n"),
+        edits=edit(
+            JOURNAL,
+            "                self._is_deliverable()\n                await self._commit()\n",
+            "                self._is_deliverable()\n",
+        ),
         scene="one",
         complaint="",
     ),
@@ -264,7 +292,11 @@ MUTANTS: dict[str, Mutant] = {
         rule="a reservation refused for good ends the turn as undeliverable",
         edits=edit(RUN, '        outcome, slots = "undeliverable", ()\n', "        pass\n")
         + edit(DELIVERY, "        await _undeliverable(work, e)\n        return\n", "        raise HandOver(str(e)) from e\n")
-        + edit(DELIVERY, "from spool.turn.run import bury\n", "from spool.turn.run import bury\nfrom spool.turn.signals import HandOver\n"),
+        + edit(
+            DELIVERY,
+            "from spool.turn.run import bury\n",
+            "from spool.turn.run import bury\nfrom spool.turn.signals import HandOver\n",
+        ),
         scene="archived",
         complaint="did not come to rest",
     ),
@@ -294,7 +326,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "answers out of order": Mutant(
         rule="the answer of a turn is shown before the next is opened",
-        edits=edit(DECISION, 'last.state == "done" and not last.delivered', 'last.state == "done" and not pending.keys() - set(transcript.keys) and not last.delivered'),
+        edits=edit(
+            DECISION,
+            'last.state == "done" and not last.delivered',
+            'last.state == "done" and not pending.keys() - set(transcript.keys) and not last.delivered',
+        ),
         scene="two",
         complaint="",
     ),
@@ -329,7 +365,7 @@ class _Edited(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 @contextmanager
-def planted(edits: Sequence[tuple[str, str, str]]) -> Iterator[ModuleType]:
+def planted(edits: Sequence[tuple[str, str, str]]) -> Generator[ModuleType]:
     """The simulation over a copy of Spool with these edits; the real modules come back afterwards."""
     kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] in OURS}
     for name in kept:
@@ -349,7 +385,7 @@ def plans(rpcs: int, kinds: Sequence[str]) -> Iterator[Mapping[int, str]]:
     """No fault, every single one, then pairs at random."""
     yield {}
     yield from ({i: kind} for i in range(rpcs) for kind in kinds)
-    rng = random.Random(1)  # noqa: S311 - reproducible, not secret
+    rng = random.Random(1)
     for _ in range(RANDOM_PAIRS):
         yield {rng.randrange(rpcs + 10): rng.choice(kinds) for _ in (1, 2)}
 

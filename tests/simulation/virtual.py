@@ -5,8 +5,9 @@ The order of callbacks that are ready at once is shuffled by a seed, because rea
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 
 class _Selector:
@@ -35,7 +36,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.virtual_time = 0.0
         self._selector = _Selector(self)
-        self._rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        self._rng = random.Random(seed)
         self.slow_callback_duration = 1e9
 
     def time(self) -> float:
@@ -57,7 +58,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._scheduled.clear()  # type: ignore[attr-defined]
 
     def _run_once(self) -> None:
-        ready = self._ready  # type: ignore[attr-defined]
+        ready = cast("deque[Any]", self._ready)  # type: ignore[attr-defined]
         if len(ready) > 1:
             shuffled = list(ready)
             ready.clear()

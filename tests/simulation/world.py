@@ -10,14 +10,26 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import oracle
 from fakes import SimChat, SimClock, SimConversations, SimTasks, SimTranscripts
 from pydantic_ai import Agent, RunContext
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from virtual import VirtualLoop
+
 from spool.agents import Loaded, Tools
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Ambiguous, Conflict, Missing, NotHandedOn
@@ -25,7 +37,6 @@ from spool.here import Here
 from spool.task import Attempt, Task
 from spool.turn.take import take
 from spool.turn.work import Ports
-from virtual import VirtualLoop
 
 KEY = ConversationKey(team="T1", channel="C1", thread_ts="1700000000.000000")
 KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "dup", "userdel")
@@ -38,10 +49,11 @@ MAX_RPCS = 1500
 class Script:
     """What happens in a scene, besides the planned faults.
 
-    messages: (second, name) of each message. rounds: tool rounds of each turn. think: seconds of a model call.
+    messages: (second, name) of each. rounds: tool rounds of each turn. think: seconds of a model call.
     poison: messages whose model calls kill the instance, from round `poison_round` on. storm: every step's model call
-    kills that often. kill_thinking: (round, seconds into its model call) of one more kill. down: (prefix of RPC names, from, to). erase: when the transcript is deleted. within: every answer
-    is visible by then when no fault is planned. refuse: Slack refuses every reservation for good from then on.
+    kills that often. kill_thinking: (round, seconds into its model call) of one more kill.
+    down: (prefix of RPC names, from, to). erase: when the transcript is deleted. refuse: Slack refuses every
+    reservation for good from then on. within: every answer is visible by then when no fault is planned.
     """
 
     messages: tuple[tuple[float, str], ...]
@@ -113,7 +125,7 @@ class World:
     def __post_init__(self) -> None:
         self.loop = VirtualLoop(self.seed + 1)
         asyncio.set_event_loop(self.loop)
-        self.rng = random.Random(self.seed)  # noqa: S311 - reproducible, not secret
+        self.rng = random.Random(self.seed)
         self.counter = itertools.count(1)
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.document: dict[str, Any] | None = None
@@ -172,10 +184,8 @@ class World:
 
     async def _late(self, instance: Instance, effect: Callable[[], Any], name: str) -> None:
         def land() -> None:
-            try:
+            with suppress(Conflict, Missing):
                 effect()
-            except (Conflict, Missing):
-                pass
 
         self.loop.call_later(45, land)
         await self.wait(instance, 10)
@@ -225,6 +235,15 @@ class World:
             if instance.job:
                 instance.job.cancel()
             self.loop.call_later(10, lambda: self.kill(instance))
+
+    # ---- Slack
+
+    def placeholder(self, *, ts: str, tag: str, epoch: int, part: int) -> "Shown":
+        return Shown(ts=ts, tag=tag, epoch=epoch, part=part)
+
+    def changed(self) -> None:
+        """Something is shown: the oracle looks at once."""
+        oracle.look(self)
 
     # ---- the queue
 

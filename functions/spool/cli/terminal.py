@@ -43,7 +43,7 @@ def say(console: Console, text: str, *, style: str = "", indent: int = 0) -> Non
     if console.is_terminal:
         console.print(Text(whole, style=style))
     else:
-        console.out(whole, highlight=False)
+        console.file.write(whole + "\n")  # rich would make spaces of tabs
 
 
 def say_markdown(console: Console, text: str) -> None:
@@ -55,12 +55,13 @@ def say_markdown(console: Console, text: str) -> None:
 
 
 def say_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a pipe gets the rows alone, their cells between tabs."""
+    """Print a table, its first column in one piece, to be copied; a pipe gets the rows alone, their cells between tabs."""
     if not console.is_terminal:
         for row in rows:
             say(console, "\t".join(map(one_line, row)))
         return
     table = Table(*head, box=None, header_style="bold", pad_edge=False)
+    table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*(Text(one_line(cell), overflow="fold") for cell in row))
     console.print(table)

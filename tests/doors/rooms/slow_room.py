@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+
 from spool.here import Here
 
 TRACES = Path(os.environ["TRACES"])  # noqa: TID251 - a room of its own

@@ -1,0 +1,316 @@
+"""`spool threads`: everything that is kept can be read, by people and by programs, and nothing of it steers a terminal."""
+
+import asyncio
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic_ai.messages import (
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from rich.console import Console
+
+from spool.cli import main
+from spool.cli.reading import as_markdown, show
+from spool.cli.terminal import neutral, say_table
+from spool.envelope import ConversationKey, Envelope, File
+from spool.local.transcripts import LocalTranscripts
+from spool.transcript import Reply, Transcript
+
+Run = Callable[..., tuple[int, str, str]]
+HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\u202eevil\x9b31m\r\nnext"
+
+
+def key(n: int = 0, channel: str = "C1") -> ConversationKey:
+    return ConversationKey(team="T1", channel=channel, thread_ts=f"1715000000.{n:06}")
+
+
+def thread(text: str = "How many?", *, n: int = 0, user: str = "U1", reply: str = "**Three**, says the tool.") -> Transcript:
+    """A thread of one answered turn with one round: one tool that returned, one that nobody knows of."""
+    said = Envelope(conversation=key(n), ts=f"1715000100.{n:06}", user=user, text=text, files=(File(id="F1"),), addressed="dm")
+    opened = Transcript.empty(key(n)).opened([said], owner="w1", now=1_715_000_100.0)
+    calls = [ToolCallPart("count", {"of": "apples"}, tool_call_id="c1"), ToolCallPart("pay", {"eur": 5}, tool_call_id="c2")]
+    returns = [
+        ToolReturnPart("count", "3", tool_call_id="c1"),
+        ToolReturnPart("pay", "unclear", tool_call_id="c2", outcome="failed"),
+    ]
+    done = replace(
+        opened.turns[0],
+        state="done",
+        outcome="answered",
+        steps=(
+            ModelResponse(parts=[TextPart("Let me count."), *calls]),
+            ModelRequest(parts=returns),
+            ModelResponse(parts=[TextPart(reply)]),
+        ),
+        unknown=("c2",),
+        reply=Reply(parts=(reply,)),
+        slots=("1715000101.000100",),
+        model="offline",
+        usage={"input_tokens": 10, "output_tokens": 2},
+        cost_usd=0.01,
+        finished_at=1_715_000_102.0,
+    )
+    return opened.with_last(done)
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPOOL_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def run(state_dir: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs the command line; its exit code, stdout and stderr."""
+    del state_dir
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capfdbinary.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out.decode(), err.decode()
+
+    return run
+
+
+def store(state_dir: Path, *transcripts: Transcript) -> None:
+    async def commit_all(client: LocalTranscripts) -> None:
+        for t in transcripts:
+            path = ConversationKey(team=t.team, channel=t.channel, thread_ts=t.thread_ts).path
+            await client.commit(path, t, generation=0)
+
+    with closing(LocalTranscripts(state_dir)) as client:
+        asyncio.run(commit_all(client))
+
+
+def on_terminal(transcript: Transcript) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    show(console, transcript, key=str(key()))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def keys(out: str) -> list[str]:
+    return [found["key"] for found in json.loads(out)]
+
+
+# ---- list
+
+
+def test_list_json_is_one_array_of_what_other_programs_may_rely_on(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread(), thread("Grüße\x1b", n=1, user="U2"))
+    code, out, err = run("threads", "list", "--json")
+    first = {"key": str(key()), "title": "How many?", "turns": 1, "last_ts": "1715000100.000000", "last_user": "U1"}
+    second = {"key": str(key(1)), "title": "Grüße\x1b", "turns": 1, "last_ts": "1715000100.000001", "last_user": "U2"}
+    assert (code, json.loads(out), err) == (0, [first, second], "")
+
+
+def test_where_there_is_nothing_json_is_an_empty_array_and_people_are_told_what_to_do(run: Run) -> None:
+    assert run("threads", "list", "--json") == (0, "[]\n", "")
+    code, out, err = run("threads", "list")
+    assert (code, out) == (0, "")
+    assert "spool ask" in err
+
+
+def test_a_list_is_read_page_by_page_to_its_end(state_dir: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spool.cli.threads.PAGE", 2)
+    store(state_dir, *(thread(n=n, user=f"U{n % 2}") for n in range(7)))
+    assert keys(run("threads", "list", "--json")[1]) == [str(key(n)) for n in range(7)]
+    assert keys(run("threads", "list", "--json", "--user", "U1")[1]) == [str(key(n)) for n in (1, 3, 5)]
+    assert keys(run("threads", "list", "--json", "--limit", "3")[1]) == [str(key(n)) for n in range(3)]
+
+
+def test_a_list_that_was_cut_says_how_to_go_on(state_dir: Path, run: Run) -> None:
+    store(state_dir, *(thread(n=n) for n in range(3)))
+    _, out, err = run("threads", "list", "--limit", "2")
+    assert len(out.splitlines()) == 2
+    assert f"--after {key(1)}" in err
+    assert keys(run("threads", "list", "--json", "--after", str(key(1)))[1]) == [str(key(2))]
+    assert keys(run("threads", "list", "--json", "--after", key(0).path, "--limit", "2")[1]) == [str(key(1)), str(key(2))]
+    assert run("threads", "list", "--limit", "3")[2] == ""
+
+
+def test_a_pipe_gets_one_line_per_thread_with_tabs_and_no_colour(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread("two\n\twords " + HOSTILE), thread(n=1))
+    lines = run("threads", "list")[1].splitlines()
+    assert [line.split("\t") for line in lines] == [
+        [str(key()), "two words ]0;owned[2J[red]x[/red]evil31m next", "1", "2024-05-06 12:55:00 UTC", "U1"],
+        [str(key(1)), "How many?", "1", "2024-05-06 12:55:00 UTC", "U1"],
+    ]
+
+
+def test_in_a_terminal_a_key_stays_in_one_piece_and_a_title_is_no_markup() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    say_table(console, ("key", "title"), [(str(key()), HOSTILE + " a long title" * 9)])
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert str(key()) in shown
+    assert "[red]x[/red]" in shown
+    assert "\x1b" not in shown
+
+
+# ---- show
+
+
+def test_show_json_is_exactly_what_is_stored(state_dir: Path, run: Run) -> None:
+    transcript = thread("Grüße " + HOSTILE)
+    store(state_dir, transcript)
+    assert run("threads", "show", str(key()), "--json") == (0, transcript.dump().decode(), "")
+
+
+def test_show_tells_who_said_what_which_tools_ran_and_how_it_ended(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread())
+    code, out, _ = run("threads", "show", str(key()))
+    assert code == 0
+    assert out.splitlines() == [
+        "How many?",
+        str(key()),
+        "",
+        "t0 · answered · offline · 12 tokens · $0.0100",
+        "",
+        "U1 · 2024-05-06 12:55:00 UTC",
+        "  How many?",
+        "  [file F1]",
+        "Let me count.",
+        '  → count({"of":"apples"})',
+        '  → pay({"eur":5})   UNKNOWN: it may have happened, and it may not',
+        "  ← count: 3",
+        "  ← pay (failed): unclear",
+        "",
+        "the agent · 2024-05-06 12:55:02 UTC",
+        "**Three**, says the tool.",
+        "  in message 1715000101.000100",
+    ]
+
+
+def test_a_thread_may_be_named_by_its_path_in_the_store(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread())
+    assert run("threads", "show", key().path) == run("threads", "show", str(key()))
+
+
+def test_a_turn_at_work_is_shown_as_open(state_dir: Path, run: Run) -> None:
+    done = thread()
+    store(state_dir, done.with_last(replace(done.turns[0], state="open", outcome=None, reply=None, slots=None, attempts=1)))
+    out = run("threads", "show", str(key()))[1]
+    assert "t0 · open, attempt 2" in out
+    assert "not answered yet" in out
+
+
+def test_show_messages_is_what_pydantic_ai_reads_back(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread())
+    messages = ModelMessagesTypeAdapter.validate_json(run("threads", "show", str(key()), "--messages")[1])
+    assert [type(m) for m in messages] == [ModelRequest, ModelResponse, ModelRequest, ModelResponse]
+    assert isinstance(messages[0].parts[0], UserPromptPart)
+    assert isinstance(last := messages[-1], ModelResponse)
+    assert last.text == "**Three**, says the tool."
+
+
+def test_markdown_is_rendered_in_a_terminal_and_a_link_shows_where_it_leads() -> None:
+    shown = on_terminal(thread(reply="**Three** [your bank](https://evil.example)"))
+    assert "**" not in shown
+    assert "https://evil.example" in shown
+    assert "\x1b]8" not in shown
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "&#27;[2J &#x9b;2J &#x202e;live", "```\n\x1b[2J\n```", "`\x1b[2J`", "# \x1b[2J"])
+def test_no_text_of_a_stranger_steers_a_terminal(text: str) -> None:
+    hostile = thread(text, user="U1\x1b[2J", reply=text)
+    turn = hostile.turns[0]
+    tool = ModelResponse(parts=[ToolCallPart("t\x1b[2J", {"a": text}, tool_call_id="c9")])
+    hostile = replace(hostile, title=text).with_last(replace(turn, steps=(tool, *turn.steps), model="m\x1b[2J"))
+    for shown in (on_terminal(hostile), as_markdown(hostile, key=str(key()))):
+        assert not any(steering in shown for steering in ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e", "\r"))
+
+
+def test_what_people_write_in_their_languages_and_emoji_is_kept() -> None:
+    text = "Grüße, 你好, مرحبا, 👩‍💻\n\tindented"
+    assert neutral(text) == text
+
+
+# ---- export
+
+
+def test_a_markdown_export_quotes_people_and_keeps_the_answers_markdown(state_dir: Path, run: Run, tmp_path: Path) -> None:
+    store(state_dir, thread("# no\nheading *here*"))
+    code, out, _ = run("threads", "export", str(key()))
+    assert code == 0
+    assert out.startswith("# \\# no heading \\*here\\*\n")
+    assert "\n> # no\n> heading *here*\n" in out
+    assert "\n**Three**, says the tool.\n" in out
+    assert '- `→ count({"of":"apples"})`' in out
+    file = tmp_path / "thread.md"
+    assert run("threads", "export", str(key()), "--out", str(file)) == (0, "", "")
+    assert file.read_text(encoding="utf-8") == out
+
+
+def test_exported_messages_are_those_that_show_prints(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread())
+    assert run("threads", "export", str(key()), "--format", "messages") == run("threads", "show", str(key()), "--messages")
+
+
+# ---- when it goes wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("show", "T1/C1/1715000000.000999"), "spool threads list"),
+        (("export", "T1/C1/1715000000.000999"), "spool threads list"),
+        (("show", "../../etc/passwd\x1b[2J"), "T012AB3CD/C012AB3CD/1715000000.000100"),
+        (("list", "--after", "nothing"), "T012AB3CD/C012AB3CD/1715000000.000100"),
+        (("export", "T1/C1/1715000000.000000", "--out", "/no/such/folder/file"), "--out"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(
+    state_dir: Path, run: Run, arguments: tuple[str, ...], wanted: str
+) -> None:
+    store(state_dir, thread())
+    code, out, err = run("threads", *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("spool: ")
+    assert err.count("\n") == 1
+    assert wanted in err
+    assert "\x1b" not in err
+
+
+def test_a_broken_transcript_is_named_and_its_bytes_can_still_be_read(state_dir: Path, run: Run) -> None:
+    store(state_dir, thread())
+    with closing(sqlite3.connect(state_dir / "transcripts.db", isolation_level=None)) as database:
+        database.execute("UPDATE transcripts SET data = ?", (b'{"schema":',))
+    code, out, err = run("threads", "show", str(key()))
+    assert (code, out) == (1, "")
+    assert f"spool threads show {key()} --json" in err
+    assert run("threads", "show", str(key()), "--json") == (0, '{"schema":', "")
+
+
+def test_two_forms_at_once_are_a_wrong_use(run: Run) -> None:
+    code, out, err = run("threads", "show", str(key()), "--json", "--messages")
+    assert (code, out) == (2, "")
+    assert "choose one" in err
+
+
+def test_a_setting_that_is_wrong_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOOL_BACKEND", "floppy")
+    code, _, err = run("threads", "list")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "SPOOL_BACKEND" in err
+
+
+def test_help_waits_for_no_model_library() -> None:
+    light = "import sys, spool.cli; sys.exit(bool({'pydantic', 'pydantic_ai', 'aiohttp', 'starlette'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", light], check=True, timeout=30)  # noqa: S603 - our own text

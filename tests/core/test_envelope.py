@@ -34,7 +34,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-HOSTILE = (
+HOSTILE: tuple[object, ...] = (
     "",
     "../../etc/passwd",
     "..",
@@ -50,7 +50,7 @@ HOSTILE = (
     5,
     1715000000.1234567,
     ["T012AB3CD"],
-    {},
+    {"T012AB3CD": 1},
 )
 
 

@@ -190,7 +190,7 @@ def test_show_tells_who_said_what_which_tools_ran_and_how_it_ended(state_dir: Pa
         '  → count({"of":"apples"})',
         '  → pay({"eur":5})   UNKNOWN: it may have happened, and it may not',
         "  ← count: 3",
-        "  ← pay (failed): unclear",
+        '  ← pay (failed): {"error":"unclear"}',
         "",
         "the agent · 2024-05-06 12:55:02 UTC",
         "**Three**, says the tool.",

@@ -42,6 +42,9 @@ KEY = ConversationKey(team="T1", channel="C1", thread_ts="1700000000.000000")
 KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "dup", "userdel")
 INSTANCE: ContextVar["Instance"] = ContextVar("instance")
 MAX_RETRIES = 60
+LOOK = 60.0
+"""Seconds between two looks whether all is done."""
+
 MAX_RPCS = 1500
 
 
@@ -328,7 +331,7 @@ class World:
         if self.script.erase is not None:
             self.loop.call_later(self.script.erase, self.objects.clear)
         self.loop.call_later(until, self._out_of_time)
-        self.loop.call_later(5, self._until_at_rest)
+        self.loop.call_later(LOOK, self._until_at_rest)
         self.loop.run_forever()
         self._bury_the_dead()
         return self
@@ -342,7 +345,7 @@ class World:
         if self.active == 0 and all_in and all(q.done for q in self.queue.values()):
             self.loop.stop()
         else:
-            self.loop.call_later(5, self._until_at_rest)
+            self.loop.call_later(LOOK, self._until_at_rest)
 
     def _bury_the_dead(self) -> None:
         """Unwind what killed instances left hanging, now that nothing can be reached any more."""

@@ -105,7 +105,7 @@ class Journal(AbstractCapability[Any]):
 
     def _bring_new_files(self, request: ModelRequestContext) -> None:
         """The prompt as it reads now, where a second event of a message has brought files since the run began."""
-        now = prompt(self.work.turn, named=speakers(self.work.book.transcript) > 1)
+        now = prompt(self.work.turn.with_files(self.work.mail), named=speakers(self.work.book.transcript) > 1)
         if now.parts != self.asked.parts:
             old = self.asked.parts
             request.messages = [

@@ -180,7 +180,7 @@ async def finish(
     if work.memory.refused:
         outcome, slots = "undeliverable", ()
     turn = replace(
-        work.turn,
+        work.turn.with_files(work.mail),
         state="done",
         outcome=outcome,
         steps=tuple(steps),

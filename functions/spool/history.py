@@ -24,7 +24,8 @@ def history(transcript: Transcript) -> list[ModelMessage]:
         messages += steps
         if not steps or not isinstance(steps[-1], ModelResponse):
             shown = "\n\n".join(turn.reply.parts) if turn.reply else ""
-            messages.append(ModelResponse(parts=[TextPart(shown or "(no answer)")]))
+            at = datetime.fromtimestamp(turn.finished_at or turn.started_at, UTC)
+            messages.append(ModelResponse(parts=[TextPart(shown or "(no answer)")], timestamp=at))
     return messages
 
 

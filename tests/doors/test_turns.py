@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from turning import ADA, GRACE, Desk, Script, agent_of, at_desk, failing, loaded, plain, with_envelope
+from turning import ADA, GRACE, Calls, Desk, Script, agent_of, at_desk, failing, loaded, ok, plain, tool, until, with_envelope
 
+from spool.agents import Loaded
 from spool.conversation import Document, Lease
 from spool.envelope import File
 from spool.errors import Misconfigured
@@ -30,6 +31,7 @@ ANSWER = Counter(
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic_ai.CostNotFoundWarning")  # as in `spool.turn.run`
+NOTE: Calls = [("note", {})]
 
 
 @pytest_asyncio.fixture
@@ -57,14 +59,10 @@ async def test_a_plain_answer_in_a_conversation_that_exists_costs_eight_calls(de
 async def test_each_tool_round_costs_one_commit_more_and_two_where_tools_run_at_most_once(
     desk: Desk, semantics: str | None, more: int, rounds: int
 ) -> None:
-    agent = agent_of(Script(answers=[*[[("note", {})]] * rounds, "fine"]))
-    agent.tool_plain(_note, name="note", metadata={"spool": semantics} if semantics else None)
+    script = Script(answers=[*([NOTE] * rounds), "fine"])
+    agent = agent_of(script, tools=[tool(ok, semantics=semantics)])
     await desk.take(await desk.says(), loaded(agent))
     assert desk.count() == ANSWER + Counter({"transcripts.commit": more * rounds})
-
-
-async def _note() -> str:
-    return "noted"
 
 
 async def test_a_duplicate_of_an_answered_message_costs_one_read(desk: Desk) -> None:
@@ -92,9 +90,8 @@ async def test_a_duplicate_that_the_document_forgot_is_known_to_the_transcript(d
 
 
 async def test_a_turn_that_reaches_its_rounds_ends_with_a_sentence_that_says_so(desk: Desk) -> None:
-    script = Script(answers=[[("note", {})]])
-    agent = agent_of(script)
-    agent.tool_plain(_note, name="note", metadata={"spool": "pure"})
+    script = Script(answers=[NOTE])
+    agent = agent_of(script, tools=[tool(ok)])
     desk.policy = Policy(limits=Limits(rounds=3))
     task = await desk.says()
     await desk.take(task, loaded(agent))
@@ -115,7 +112,7 @@ async def test_a_turn_that_reaches_its_tokens_ends_with_a_sentence_that_says_so(
 
 
 async def test_what_the_journal_holds_counts_against_the_limits_of_whoever_takes_over(desk: Desk) -> None:
-    begun, script = asyncio.Event(), Script(answers=[[("note", {})]])
+    begun, script = asyncio.Event(), Script(answers=[NOTE])
 
     async def think(call: int) -> None:
         if call == 2:
@@ -123,8 +120,7 @@ async def test_what_the_journal_holds_counts_against_the_limits_of_whoever_takes
             await asyncio.Event().wait()
 
     script.thinking = think
-    agent = agent_of(script)
-    agent.tool_plain(_note, name="note", metadata={"spool": "pure"})
+    agent = agent_of(script, tools=[tool(ok)])
     desk.policy = Policy(limits=Limits(rounds=3))
     task = await desk.says()
     turn = asyncio.create_task(desk.take(task, loaded(agent)))
@@ -143,31 +139,31 @@ async def test_what_the_journal_holds_counts_against_the_limits_of_whoever_takes
 async def test_while_the_agents_module_is_broken_a_message_waits_and_is_answered_once_it_is_mended(desk: Desk) -> None:
     broken = True
 
-    def agent() -> object:
+    def agent() -> Loaded:
         if broken:
             msg = "agent/__init__.py:3: SyntaxError"
             raise Misconfigured(msg)
         return plain()
 
     task = await desk.says()
-    await desk.take(task, agent)  # pyright: ignore[reportArgumentType]
-    await desk.take(desk.next_task(), agent)  # pyright: ignore[reportArgumentType]
+    await desk.take(task, agent)
+    await desk.take(desk.next_task(), agent)
     assert desk.shown(task) == []
     assert desk.object_names() == []
     broken = False
-    await desk.take(desk.next_task(), agent)  # pyright: ignore[reportArgumentType]
+    await desk.take(desk.next_task(), agent)
     assert desk.shown(task) == ["fine"]
     assert desk.queued() == []
 
 
 async def test_an_hour_of_a_broken_module_ends_with_an_apology(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    def agent() -> object:
+    def agent() -> Loaded:
         msg = "agent/__init__.py:3: SyntaxError"
         raise Misconfigured(msg)
 
     task = replace(await desk.says(), first_seen=desk.clock.now() - 3601)
     with caplog.at_level(logging.CRITICAL):
-        await desk.take(task, agent)  # pyright: ignore[reportArgumentType]
+        await desk.take(task, agent)
     assert [s.startswith("Sorry") for s in desk.shown(task)] == [True]
     assert "SyntaxError" not in desk.shown(task)[0]
     assert task.conversation.dead("t0") in desk.object_names()
@@ -245,7 +241,7 @@ def prompt_of(script: Script, call: int = -1) -> str:
 
 
 async def test_files_that_only_a_second_event_brings_reach_the_transcript_and_the_next_model_call(desk: Desk) -> None:
-    script = Script(answers=[[("note", {})], "fine"])
+    script = Script(answers=[NOTE, "fine"])
     agent = agent_of(script)
     task = await desk.says("see this")
 
@@ -253,8 +249,9 @@ async def test_files_that_only_a_second_event_brings_reach_the_transcript_and_th
     async def note() -> str:  # pyright: ignore[reportUnusedFunction]
         await desk.take(with_envelope(task, files=(File(id="F1", name="plan.pdf"),), event_id="Ev2"), plain("twice"))
         desk.clock.heartbeat.set()
-        while desk.clock.heartbeat.is_set() or desk.rpcs[-2:] != ["conversations.read", "conversations.write"]:
-            await asyncio.sleep(0.001)
+        await until(
+            lambda: not desk.clock.heartbeat.is_set() and desk.rpcs[-2:] == ["conversations.read", "conversations.write"]
+        )
         return "noted"
 
     await desk.take(task, loaded(agent))

@@ -1,4 +1,4 @@
-"""The real turn in this process: stores on disk, Slack on the wire, an agent of the test's own, and time that only waiting moves."""
+"""The real turn in this process: stores on disk, Slack on the wire, an agent of the test's own; time passes where it waits."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,12 @@ import itertools
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic_ai import Agent
+from pydantic_ai import Agent, RunContext, Tool
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
@@ -105,9 +105,13 @@ class Script:
         done = sum(isinstance(m, ModelResponse) for m in messages[start:])
         return _response(self.answers[min(done, len(self.answers) - 1)], done)
 
+    def returns(self, call: int = -1) -> list[ToolReturnPart]:
+        """What the tools of the round before a model call returned."""
+        return [p for p in self.read[call][-1].parts if isinstance(p, ToolReturnPart)]
+
     def results(self, call: int = -1) -> list[str]:
-        """What the tools of a model call's last request returned."""
-        return [p.model_response_str() for p in self.read[call][-1].parts if isinstance(p, ToolReturnPart)]
+        """The same as text."""
+        return [p.model_response_str() for p in self.returns(call)]
 
 
 def _response(answer: Answer, done: int) -> ModelResponse:
@@ -122,6 +126,10 @@ def _response(answer: Answer, done: int) -> ModelResponse:
 
 def agent_of(script: Script, **options: Any) -> Agent[Here, Any]:
     return Agent(FunctionModel(script.respond, model_name="scripted"), deps_type=Here, **options)
+
+
+def tool(run: Callable[..., Awaitable[str]], *, name: str = "note", semantics: str | None = "pure") -> Tool[Here]:
+    return Tool(run, name=name, metadata={"spool": semantics} if semantics else None)
 
 
 def loaded(agent: Agent[Here, Any]) -> Loaded:
@@ -194,7 +202,9 @@ class Desk:
 
     def next_task(self) -> Task:
         """The only message that waits in the queue, taken out of it; the clock moves to when it is due."""
-        (found,) = [d for d in self.queue.claim(now=self.clock.now() + 1e6, limit=1000, running=()) if b'"kind":"msg"' in d.body]
+        (found,) = [
+            d for d in self.queue.claim(now=self.clock.now() + 1e6, limit=1000, running=()) if b'"kind":"msg"' in d.body
+        ]
         self.queue.ack(found.name)
         self.clock.time = max(self.clock.time, found.due)
         return Task.decode(found.body)
@@ -211,7 +221,9 @@ class Desk:
     def plant(self, path: str, data: bytes) -> None:
         """Put bytes where an object is, whatever they are."""
         with contextlib.closing(sqlite3.connect(self.folder / "transcripts.db")) as db:
-            db.execute("INSERT OR REPLACE INTO transcripts (path, metadata, updated, data) VALUES (?, '{}', 0, ?)", (path, data))
+            db.execute(
+                "INSERT OR REPLACE INTO transcripts (path, metadata, updated, data) VALUES (?, '{}', 0, ?)", (path, data)
+            )
             db.commit()
 
     def object_names(self) -> list[str]:
@@ -255,9 +267,61 @@ def failing(times: int = 1_000_000, error: BaseException | None = None) -> Calla
     return fail
 
 
+async def reserved(_: int = 0) -> None:
+    """Wait until Slack has answered the reservation of the first part, whatever it said."""
+    await until(lambda: not any(getattr(t.get_coro(), "__name__", "") == "_reserve_first" for t in asyncio.all_tasks()))
+
+
+async def until(condition: Callable[[], bool], *, within: float = 10) -> None:
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def with_envelope(task: Task, **changes: Any) -> Task:
     """The same task with another envelope."""
     assert task.envelope
     return replace(task, envelope=replace(task.envelope, **changes))
+
+
+async def ok() -> str:
+    return "ok"
+
+
+class Bench:
+    """An agent with one tool of each kind, which behave as the test says; it asks once for those it is told, then answers."""
+
+    def __init__(self, *names: str, **tools: Callable[[], Awaitable[str]]) -> None:
+        answers: list[Answer] = [[(name, {"n": i}) for i, name in enumerate(names)], "fine"]
+        self.script = Script(answers=answers)
+        self.keys: dict[str, list[str]] = {name: [] for name in tools}
+        self.agent = agent_of(self.script, retries=2, tools=[self._tool(name, does) for name, does in tools.items()])
+
+    def _tool(self, name: str, does: Callable[[], Awaitable[str]]) -> Tool[Here]:
+        async def run(ctx: RunContext[Here], n: int) -> str:
+            del n
+            self.keys[name].append(ctx.deps.key(ctx))
+            return await does()
+
+        semantics = name.split("_", 1)[0]
+        return tool(run, name=name, semantics="at_most_once" if semantics == "once" else semantics)
+
+    @property
+    def loaded(self) -> Loaded:
+        return loaded(self.agent)
+
+
+async def ok() -> str:
+    return "ok"
+
+
+def raising(*errors: BaseException) -> Callable[[], Awaitable[str]]:
+    """A tool that raises these, one after the other, and then succeeds."""
+    left = list(errors)
+
+    async def does() -> str:
+        if left:
+            raise left.pop(0)
+        return "ok"
+
+    return does

@@ -76,6 +76,7 @@ EARLY_KEY = """    if work.admission and work.admission.holds_lease:
 """
 
 TAKE, RUN, BOOK, SLOTS = "spool.turn.take", "spool.turn.run", "spool.turn.book", "spool.turn.slots"
+FINISH = "spool.turn.finish"
 JOURNAL, DELIVERY, ADMISSION, NOUN = "spool.turn.journal", "spool.turn.delivery", "spool.turn.admission", "spool.transcript"
 DECISION, HISTORY = "spool.decision", "spool.history"
 
@@ -149,7 +150,7 @@ MUTANTS: dict[str, Mutant] = {
         + edit(DELIVERY, "import BadBlocks,", "import Ambiguous, BadBlocks,")
         + edit(RUN, "        memory.reserving = asyncio.create_task(_reserve_first(work, memory))\n", "        pass\n")
         + edit(
-            RUN,
+            FINISH,
             "            await reserve(work, parts, memory=memory)\n",
             "            memory.ts = dict.fromkeys(range(parts), '0')\n",
         ),
@@ -161,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
         rule="R3: every part's slot is recorded with the reply",
         edits=edit(DELIVERY, FILL, LATE_PARTS + FILL)
         + edit(
-            RUN,
+            FINISH,
             "            await reserve(work, parts, memory=memory)\n",
             "            parts = 1\n            await reserve(work, parts, memory=memory)\n",
         )
@@ -290,12 +291,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "refusal not believed": Mutant(
         rule="a reservation refused for good ends the turn as undeliverable",
-        edits=edit(RUN, '        outcome, slots = "undeliverable", ()\n', "        pass\n")
+        edits=edit(FINISH, '        outcome, slots = "undeliverable", ()\n', "        pass\n")
         + edit(DELIVERY, "        await _undeliverable(work, e)\n        return\n", "        raise HandOver(str(e)) from e\n")
         + edit(
             DELIVERY,
-            "from spool.turn.run import bury\n",
-            "from spool.turn.run import bury\nfrom spool.turn.signals import HandOver\n",
+            "from spool.turn.finish import bury\n",
+            "from spool.turn.finish import bury\nfrom spool.turn.signals import HandOver\n",
         ),
         scene="archived",
         complaint="did not come to rest",

@@ -79,9 +79,9 @@ def command(
 
 async def _ask(question: Question, *, settings: Settings, patience: float) -> "tuple[Turn, Asked]":
     """Raises `BadInput` for a place that is not there, `SpoolError` when no answer is visible in time."""
-    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.console import Console
 
-    from spool.local.transcripts import LocalTranscripts  # noqa: PLC0415 - heavy
+    from spool.local.transcripts import LocalTranscripts
 
     with _progress(Console(stderr=True)) as tell, contextlib.closing(LocalTranscripts(settings.state_dir)) as transcripts:
         tell("starting")
@@ -107,7 +107,7 @@ async def _machine(settings: Settings) -> AsyncGenerator[dev.Dev]:
 @contextlib.asynccontextmanager
 async def _workspace(url: str) -> "AsyncGenerator[Workspace]":
     """Raises `Misconfigured` where there is none, `SpoolError` where it goes away."""
-    import aiohttp  # noqa: PLC0415 - heavy
+    import aiohttp
 
     if not url:
         msg = "the `spool dev` that runs here has no workspace of its own (--no-simulator): ask in the Slack it is connected to"
@@ -116,7 +116,7 @@ async def _workspace(url: str) -> "AsyncGenerator[Workspace]":
     try:
         async with aiohttp.ClientSession(base_url=url, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
             yield Workspace(session)
-    except aiohttp.ClientError as e:
+    except (aiohttp.ClientError, TimeoutError) as e:
         msg = f"the workspace at {url} does not answer any more ({type(e).__name__}): is `spool dev` still running?"
         raise SpoolError(msg) from None
 
@@ -129,7 +129,7 @@ class Workspace:
 
     async def say(self, question: Question) -> Asked:
         """A person's message to the agent. Raises `BadInput`."""
-        from spool.console.workspace import Installation  # noqa: PLC0415 - heavy
+        from spool.console.workspace import Installation
 
         me, channel, thread = Installation(), question.channel, question.thread
         await self._check(channel, thread, token=me.token)
@@ -178,7 +178,7 @@ async def _answer(asked: Asked, transcripts: "Transcripts", workspace: Workspace
 
 def is_shown(turn: "Turn", visible: list[Json]) -> bool:
     """Whether every part of the turn's reply stands in its slot."""
-    from spool.slack.render import fallback  # noqa: PLC0415 - only where it is used
+    from spool.slack.render import fallback
 
     if turn.state != "done" or turn.reply is None or turn.slots is None:
         return False
@@ -207,9 +207,9 @@ def _too_late(asked: Asked, settings: Settings, patience: float) -> str:
 @contextlib.contextmanager
 def _progress(console: "Console") -> Generator[Tell]:
     """Shows how far it is: in place in a terminal, else a line for each change."""
-    from rich.text import Text  # noqa: PLC0415 - heavy
+    from rich.text import Text
 
-    from spool.cli.terminal import one_line, say  # noqa: PLC0415 - heavy
+    from spool.cli.terminal import one_line, say
 
     with console.status("") if console.is_terminal else contextlib.nullcontext() as status:
         told = ""
@@ -227,9 +227,9 @@ def _progress(console: "Console") -> Generator[Tell]:
 
 def _print_answer(turn: "Turn", asked: Asked) -> None:
     """The answer to stdout, where to read on to stderr."""
-    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.console import Console
 
-    from spool.cli.terminal import say_markdown  # noqa: PLC0415 - heavy
+    from spool.cli.terminal import say_markdown
 
     for part in turn.reply.parts if turn.reply else ():
         say_markdown(Console(), part)

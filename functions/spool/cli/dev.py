@@ -136,9 +136,9 @@ async def _only_one(settings: Settings, stack: contextlib.AsyncExitStack) -> Non
 
 async def _workspace(settings: Settings, dev: Dev, port: int, stack: contextlib.AsyncExitStack) -> tuple[Settings, Dev]:
     """The local Slack workspace, and the settings that make it the functions' Slack."""
-    from spool.console.deliveries import Terms  # noqa: PLC0415 - only where it is used: part of the start
-    from spool.console.server import serve  # noqa: PLC0415
-    from spool.console.workspace import Installation, Workspace  # noqa: PLC0415
+    from spool.console.deliveries import Terms
+    from spool.console.server import serve
+    from spool.console.workspace import Installation, Workspace
 
     secret, installation = secrets.token_hex(16), Installation()
     terms = Terms(ingress=f"{dev.ingress_url}/slack/events", secret=secret)
@@ -163,7 +163,7 @@ async def _bound(server: contextlib.AbstractAsyncContextManager[int], port: int)
 
 
 async def _dispatch(settings: Settings, worker_url: str) -> None:
-    from spool.local.dispatcher import Dispatcher  # noqa: PLC0415 - its client is not needed before
+    from spool.local.dispatcher import Dispatcher
 
     await Dispatcher(settings.state_dir, worker_url=worker_url, token=new_token(settings.state_dir)).run()
 

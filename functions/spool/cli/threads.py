@@ -70,7 +70,7 @@ def export(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of to the terminal.")] = None,
 ) -> None:
     """Export a thread as a Markdown document, or as pydantic-ai's own messages JSON, ready for `message_history`."""
-    from spool.cli.reading import as_markdown  # noqa: PLC0415 - heavy
+    from spool.cli.reading import as_markdown
 
     named = conversation(key)
     transcript = _read(asyncio.run(_stored(named)), named)
@@ -87,7 +87,7 @@ def conversation(text: str) -> ConversationKey:
 
 
 def _store(settings: Settings) -> "LocalTranscripts":
-    from spool.local.transcripts import LocalTranscripts  # noqa: PLC0415 - heavy
+    from spool.local.transcripts import LocalTranscripts
 
     return LocalTranscripts(settings.state_dir)
 
@@ -124,9 +124,9 @@ def _object(path: str, summary: "Summary") -> dict[str, str | int]:
 
 
 def _print_table(found: "list[tuple[str, Summary]]", *, more: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.console import Console
 
-    from spool.cli.terminal import say_table, when  # noqa: PLC0415 - heavy
+    from spool.cli.terminal import say_table, when
 
     rows = [(str(conversation(path)), s.title, str(s.turns), when(s.last_ts), s.last_user) for path, s in found]
     if rows:
@@ -138,9 +138,9 @@ def _print_table(found: "list[tuple[str, Summary]]", *, more: bool) -> None:
 
 
 def _print_thread(transcript: "Transcript", key: ConversationKey) -> None:
-    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.console import Console
 
-    from spool.cli.reading import show as show_thread  # noqa: PLC0415 - heavy
+    from spool.cli.reading import show as show_thread
 
     show_thread(Console(), transcript, key=str(key))
 
@@ -158,7 +158,7 @@ async def _stored(key: ConversationKey) -> bytes:
 
 def _read(data: bytes, key: ConversationKey) -> "Transcript":
     """Raises `Unreadable`, `TooNew`."""
-    from spool.transcript import Transcript  # noqa: PLC0415 - heavy
+    from spool.transcript import Transcript
 
     try:
         return Transcript.load(data)
@@ -168,9 +168,9 @@ def _read(data: bytes, key: ConversationKey) -> "Transcript":
 
 
 def _messages(transcript: "Transcript") -> str:
-    from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415 - heavy
+    from pydantic_ai.messages import ModelMessagesTypeAdapter
 
-    from spool.history import history  # noqa: PLC0415 - heavy
+    from spool.history import history
 
     return ModelMessagesTypeAdapter.dump_json(history(transcript), indent=2).decode()
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from spool.decision import is_garbage
 from spool.errors import BadBlocks, Missing, Refused
 from spool.task import TIDY_DELAY
+from spool.turn.finish import bury
 from spool.turn.patience import persist
-from spool.turn.run import bury
 from spool.turn.slots import clean, delete, reserve
 from spool.turn.work import Work
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
-from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
+from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed, ToolRetryError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
 from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import ToolDefinition
@@ -31,7 +31,7 @@ from spool.turn.work import OUT_OF_TIME, Work
 
 PROGRESS_SECONDS = 5.0
 TOOL_TRIES = 3
-VERDICTS = (ModelRetry, ToolFailed, ApprovalRequired, CallDeferred)
+VERDICTS = (ModelRetry, ToolRetryError, ToolFailed, ApprovalRequired, CallDeferred)
 """What a tool says on purpose; pydantic-ai knows what to do with it."""
 
 TRANSIENT = (TimeoutError, ConnectionError, Ambiguous)

@@ -73,6 +73,11 @@ def test_the_modules_are_found() -> None:
     assert {"ingress", "worker", "policy", "agent", "spool.turn", "spool.transcript"} <= {m.name for m in MODULES}
 
 
+def test_every_import_says_in_full_what_it_means() -> None:
+    """Which is also how the rules below find it."""
+    assert not [m.name for m in MODULES for node in ast.walk(m.tree) if isinstance(node, ast.ImportFrom) and node.level]
+
+
 def test_the_machine_room_knows_neither_doors_nor_the_users_rooms() -> None:
     """The user's agent is found by its name in the settings, the policy is handed in."""
     assert not [(m.name, found) for m in MODULES if m.is_in("spool") if (found := m.imported_of(*DOORS, *THE_USERS))]

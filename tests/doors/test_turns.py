@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from turning import ADA, GRACE, Calls, Desk, Script, agent_of, at_desk, failing, loaded, ok, plain, tool, until, with_envelope
+from scripted import Calls, Script, agent_of, loaded, ok, plain, tool
+from turning import ADA, GRACE, Desk, at_desk, failing, until, with_envelope
 
 from spool.agents import Loaded
 from spool.conversation import Document, Lease

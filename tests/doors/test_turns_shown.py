@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from turning import ADA, CHANNEL, GRACE, Desk, Script, agent_of, at_desk, loaded, plain, reserved
+from scripted import Script, agent_of, loaded, plain
+from turning import ADA, CHANNEL, GRACE, Desk, at_desk, reserved
 
 from spool.agents import Loaded
 from spool.console.faults import Fault

@@ -10,7 +10,8 @@ import pytest_asyncio
 from pydantic import BaseModel
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
-from turning import Bench, Desk, Script, agent_of, at_desk, failing, loaded, ok, plain, tool
+from scripted import Bench, Script, agent_of, loaded, ok, plain, tool
+from turning import Desk, at_desk, failing
 
 from spool.agents import Loaded
 from spool.errors import NotHandedOn

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from pydantic_ai import ModelRetry
-from turning import Bench, Desk, at_desk, ok
+from scripted import Bench, ok, raising
+from turning import Desk, at_desk
 
 from spool.policy import Limits, Policy
 

@@ -9,43 +9,28 @@ Everything that matters lies in SPOOL_STATE_DIR: killing this at any instant, an
 
 import asyncio
 import contextlib
-import hashlib
 import json
-import os
 import secrets
 import signal
 import socket
-import sys
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
+from spool.cli.child import FUNCTIONS, Child
 from spool.errors import Misconfigured
 from spool.local.address import worker_port
-from spool.local.children import die_with_parent
 from spool.local.lock import Lock
 from spool.local.token import new_token
 from spool.settings import Settings, inherited
 
-FUNCTIONS = Path(__file__).parents[2]
-PATIENCE = 30.0
-"""Seconds for a function to start."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-"""Seconds before a dead child is started again: doubled while it keeps dying at once."""
-
+FREEING_LOOKS = 40
 LOOK = 0.5
 """Seconds between two looks at the files of the user's room."""
-
-GRACE = 10.0
-"""Seconds that a child has to hand its turns over, as on Cloud Run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +82,17 @@ async def running(
         if simulator:
             settings, dev = await _workspace(settings, dev, console_port, stack)
         worker_url = settings.worker_url or f"http://127.0.0.1:{worker_port(settings.state_dir)}"
+        await _until_free(port, "choose another with --port")
+        await _until_free(urlsplit(worker_url).port or 80, f"delete {settings.state_dir / 'worker-port'} to choose another")
         children = [
             Child("worker", urlsplit(worker_url).port or 80, _environment(settings, worker_url), quiet=quiet),
             Child("ingress", port, _environment(settings, worker_url), quiet=quiet),
         ]
-        group = await stack.enter_async_context(_tasks())
+        start = await stack.enter_async_context(_background())
         for child in children:
-            group.add(asyncio.create_task(child.keep_running()))
-        group.add(asyncio.create_task(_dispatch(settings, worker_url)))
-        group.add(asyncio.create_task(_reload_on_edit(children[0])))
+            start(child.keep_running())
+        start(_dispatch(settings, worker_url))
+        start(_reload_on_edit(children[0]))
         await asyncio.gather(*(child.answers() for child in children))
         (settings.state_dir / "dev.json").write_text(json.dumps({"console": dev.console_url, "ingress": dev.ingress_url}))
         yield dev
@@ -169,17 +156,18 @@ async def _dispatch(settings: Settings, worker_url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _tasks() -> AsyncGenerator[set[asyncio.Task[None]]]:
-    """Tasks that end with the block; one that fails is heard at the end."""
-    tasks = set[asyncio.Task[None]]()
+async def _background() -> AsyncGenerator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """Starts what runs beside the block and ends with it; what fails ends the block, and is raised from it."""
+    tasks = list[asyncio.Task[None]]()
     try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+        async with asyncio.TaskGroup() as group:
+            try:
+                yield lambda work: tasks.append(group.create_task(work))
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except ExceptionGroup as e:
+        raise e.exceptions[0] from None
 
 
 def _environment(settings: Settings, worker_url: str) -> Mapping[str, str]:
@@ -197,89 +185,25 @@ def _environment(settings: Settings, worker_url: str) -> Mapping[str, str]:
     return inherited(decided)
 
 
+async def _until_free(port: int, remedy: str) -> None:
+    """What was killed a moment ago may still hold it. Raises `Misconfigured`."""
+    for _ in range(FREEING_LOOKS):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
+    msg = f"port {port} is in use: end what uses it, or {remedy}"
+    raise Misconfigured(msg)
+
+
 def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
-
-
-class Child:
-    """One function under functions-framework, started again whenever it dies."""
-
-    def __init__(self, target: str, port: int, environment: Mapping[str, str], *, quiet: bool) -> None:
-        self.target, self._port, self._quiet = target, port, quiet
-        # gunicorn opens a control socket there: two functions must not share it, and its path must be short
-        name = hashlib.sha256(f"{environment['SPOOL_STATE_DIR']}/{target}".encode()).hexdigest()[:16]
-        self._runtime = Path(tempfile.gettempdir()) / f"spool-{os.getuid()}-{name}"
-        self._environment = {**environment, "XDG_RUNTIME_DIR": str(self._runtime)}
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def keep_running(self) -> None:
-        """Until cancelled; then it has time to hand over."""
-        pause, clock = FIRST_PAUSE, asyncio.get_running_loop().time
-        try:
-            while True:
-                started = clock()
-                await self._start()
-                await self._ended()
-                pause = FIRST_PAUSE if clock() - started > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-                await asyncio.sleep(pause)
-        finally:
-            await self._stop()
-
-    async def _start(self) -> None:
-        self._runtime.mkdir(mode=0o700, exist_ok=True)
-        source = FUNCTIONS / f"{self.target}.py"
-        arguments = ("--target", self.target, "--source", str(source), "--host", "127.0.0.1", "--port", str(self._port))
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "functions_framework",
-            *arguments,
-            env=self._environment,
-            stdout=asyncio.subprocess.DEVNULL if self._quiet else None,
-            stderr=asyncio.subprocess.DEVNULL if self._quiet else None,
-            preexec_fn=die_with_parent,
-        )
-
-    async def _ended(self) -> None:
-        if self._process:
-            await self._process.wait()
-
-    async def _stop(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
-        try:
-            async with asyncio.timeout(GRACE):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-    def reload(self) -> None:
-        """SIGTERM: turns at work hand over, and the function starts anew."""
-        if self._process and self._process.returncode is None:
-            self._process.terminate()
-
-    async def answers(self) -> None:
-        """Return when it does. Raises `Misconfigured` when it does not."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + PATIENCE
-        while loop.time() < until:
-            if await asyncio.to_thread(self._is_healthy):
-                return
-            await asyncio.sleep(0.02)
-        msg = f"the {self.target} did not start within {PATIENCE:.0f} s on port {self._port}: its own output above says why"
-        raise Misconfigured(msg)
-
-    def _is_healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health", timeout=1) as response:
-                return response.status == 200  # noqa: PLR2004
-        except (OSError, urllib.error.URLError):
-            return False
 
 
 async def _reload_on_edit(worker: Child) -> None:

@@ -295,8 +295,6 @@ async def test_only_metadata_of_our_form_on_our_own_messages_is_found(workspace:
 
 async def test_where_slack_does_not_say_who_we_are_an_apps_metadata_is_believed(workspace: Workspace, chat: SlackChat) -> None:
     key = await thread(workspace)
-    payload = {"tag": tag(key), "epoch": 1, "part": 0}
-    await workspace.say("C0GENERAL", "U0GRACE", "x", thread_ts=key.thread_ts, metadata=forged(payload)["metadata"])
     ts = await chat.reserve(key, tag=tag(key), epoch=1, part=0)
     workspace.faults.add(Fault(method="auth.test", kind="refused", error="unknown_method"))
     assert [r.ts for r in await chat.find(key, tag=tag(key))] == [ts]

@@ -408,8 +408,11 @@ class Model:
                     return CLEAN  # nothing to show, but strays to remove; then it counts as delivered
             if last[STATE] == OPENED:
                 return RESUME if last[OWNER] != me else self.onward(last, fl)
-        known = keys(T) if "fsdedup" not in self.mut else 0  # fsdedup: only Firestore knows what is done
-        return OPEN if pend & ~known else RELEASE
+        return OPEN if self.left(pend, T) else RELEASE
+
+    def left(self, pend: int, T: Transcript) -> int:
+        """What is pending and in no turn (fsdedup: only Firestore knows what is done)."""
+        return pend & ~keys(T) if "fsdedup" not in self.mut else pend
 
     def onward(self, turn: Turn, fl: int) -> int:
         """The run's next step in an open turn of mine."""
@@ -627,9 +630,9 @@ class Model:
             att = 0
         turn = (msgs, x.me, epoch + 1, tool, OPENED, (), 0, att)
         fl = (x.fl & ~ABOUT_TURN) | MESSY | OWNED
-        x.cas(
-            (*x.snap[:-1], turn), self.onward(turn, fl), "take over open turn", fl=fl, own=(), begin=self.lane(turn, (), 0, RUN)
-        )
+        new = (*x.snap[:-1], turn)
+        begin, pend = self.lane(turn, (), 0, RUN), self.left(x.pend, new)
+        x.cas(new, self.onward(turn, fl), "take over open turn", fl=fl, own=(), begin=begin, pend=pend)
 
     def open(self, x: Step) -> None:
         """One turn with everything pending; the previous one is delivered, and T says so from now on."""

@@ -64,10 +64,15 @@ class _Me:
     bot: str
 
     def said(self, message: Mapping[str, Any]) -> bool:
-        """Whether the message is mine; without knowing who I am, whether it is an app's: a person's metadata is nobody's."""
+        """Whether the message is mine; without knowing who I am, whether it is an app's."""
         if not (self.user or self.bot):
             return bool(message.get("bot_id") or message.get("app_id"))
         return any((self.user and message.get("user") == self.user, self.bot and message.get("bot_id") == self.bot))
+
+    def may_have_said(self, message: Mapping[str, Any]) -> bool:
+        """Whether nothing in it names another: only apps can write metadata, and what is of our form is ours until then."""
+        known = ((self.user, message.get("user")), (self.bot, message.get("bot_id")))
+        return self.said(message) or not any(mine and theirs and mine != theirs for mine, theirs in known)
 
 
 class SlackChat:
@@ -135,7 +140,7 @@ class SlackChat:
         me = await self._who_am_i()
         after = re.search(r"\d{10}\.\d{6}", tag)  # a turn posts nothing before its first message
         newer = {"oldest": after[0]} if after else {}
-        messages = [m async for m in self._replies(key, include_all_metadata=True, **newer) if me.said(m)]
+        messages = [m async for m in self._replies(key, include_all_metadata=True, **newer) if me.may_have_said(m)]
         return sorted((r for r in map(_reserved, messages) if r and r.tag == tag), key=lambda r: r.ts)
 
     async def thread(self, key: ConversationKey, *, limit: int = PAGE) -> list[Said]:
@@ -178,7 +183,7 @@ class SlackChat:
         if self._me is None:
             try:
                 answer = await self._call("auth.test")
-            except Refused:
+            except (Refused, Ambiguous):
                 return _Me(user="", bot="")
             self._me = _Me(user=str(answer.get("user_id") or ""), bot=str(answer.get("bot_id") or ""))
         return self._me

@@ -54,7 +54,7 @@ class Document:
 
     @property
     def inbox_is_full(self) -> bool:
-        return sum(len(e.text) for e in self.inbox.values()) > INBOX_BYTES
+        return sum(len(e.encode()) for e in self.inbox.values()) > INBOX_BYTES
 
     def released(self, keys: list[str], delivered: Mark) -> "Document":
         """Nobody at work, nothing waiting, these keys answered: what is written after the delivery of a last turn."""

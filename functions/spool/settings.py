@@ -34,7 +34,7 @@ class Settings:
 
         Raises `Misconfigured`.
         """
-        missing = [name for name in need if not environ.get(name)]
+        missing = [name for name in need if not environ.get(name, "").strip(", ")]
         if missing:
             msg = f"set {', '.join(missing)} in the environment, and start again"
             raise Misconfigured(msg)

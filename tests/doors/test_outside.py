@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from driving import CHANNEL, PERSON, SECRET, Driven, driven
+
 from spool.console.faults import Fault
 from spool.slack.signature import sign
 
@@ -27,13 +29,13 @@ async def say(spool: Driven, text: str, *, thread_ts: str | None = None) -> str:
 def waiting(spool: Driven, kind: str) -> int:
     """How many tasks of a kind are in the queue."""
     with contextlib.closing(sqlite3.connect(spool.state_dir / "queue.db")) as db:
-        return db.execute("SELECT count(*) FROM tasks WHERE body LIKE ?", (f'%"kind":"{kind}"%',)).fetchone()[0]
+        return db.execute("SELECT count(*) FROM tasks WHERE instr(CAST(body AS TEXT), ?)", (f'"kind":"{kind}"',)).fetchone()[0]
 
 
 def hurry(spool: Driven, kind: str) -> None:
     """Make the tasks of a kind due now, as if the time of their delay had passed."""
     with contextlib.closing(sqlite3.connect(spool.state_dir / "queue.db", timeout=10)) as db:
-        db.execute("UPDATE tasks SET due = 0 WHERE due > strftime('%s') AND body LIKE ?", (f'%"kind":"{kind}"%',))
+        db.execute("UPDATE tasks SET due = 0 WHERE attempts = 0 AND instr(CAST(body AS TEXT), ?)", (f'"kind":"{kind}"',))
         db.commit()
 
 
@@ -142,7 +144,7 @@ async def test_hostile_bytes_at_the_ingress_reach_no_queue_and_harm_nobody(tmp_p
             assert await status(http, spool.events_url, body, secret="a stranger's") == 401
         for body in (*HOSTILE, *EVENTS):
             assert await status(http, spool.events_url, body, secret=SECRET) == 200
-        assert await status(http, spool.events_url, b" " * (2 << 20), secret=SECRET) == 413
+        assert await status(http, spool.events_url, b" " * ((1 << 20) + 1), secret=SECRET) == 413
         for raw in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST /slack/events HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"):
             await shout(spool.port, raw)
         assert waiting(spool, "msg") == 0
@@ -153,9 +155,9 @@ async def test_hostile_bytes_at_the_ingress_reach_no_queue_and_harm_nobody(tmp_p
 
 
 async def status(http: aiohttp.ClientSession, url: str, body: bytes, *, secret: str) -> int:
-    stamp = str(int(time.time()))
+    stamp = str(int(time.time()))  # noqa: TID251 - here is Slack
     headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": sign(secret, body, timestamp=stamp)}
-    async with http.post(url, data=body, headers={**headers, "Content-Type": "application/json"}) as response:
+    async with http.post(url, data=io.BytesIO(body), headers={**headers, "Content-Type": "application/json"}) as response:
         return response.status
 
 
@@ -171,9 +173,9 @@ async def shout(port: int, raw: bytes) -> None:
 # ---- how soon it is back
 
 
-@pytest.mark.parametrize("victim", ["worker child", "worker master", "everything"])
+@pytest.mark.parametrize(("victim", "within"), [("worker child", 5), ("worker master", 15), ("everything", 20)])
 async def test_after_a_sigkill_a_turn_goes_on_within_seconds(
-    tmp_path: Path, victim: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, victim: str, within: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with driven(tmp_path, THINK="1.0") as spool:
         root = await say(spool, "slow")
@@ -183,14 +185,14 @@ async def test_after_a_sigkill_a_turn_goes_on_within_seconds(
             await spool.kill_everything()
         else:
             os.kill(running if victim == "worker child" else master, signal.SIGKILL)
-        before, killed = len(spool.slack.calls), time.monotonic()
+        before, killed = len(spool.slack.calls), asyncio.get_running_loop().time()
         if victim == "everything":
             await spool.start()
         await spool.until(lambda: len(spool.slack.calls) > before)
-        took = time.monotonic() - killed
+        took = asyncio.get_running_loop().time() - killed
         await spool.until(lambda: spool.answers(root))
         await come_to_rest(spool)
         await judge(spool)
     with capsys.disabled():
         print(f"\n{victim} killed: first Slack call of the resumed turn after {took:.2f} s")  # noqa: T201 - for whoever reads
-    assert took < 5
+    assert took < within

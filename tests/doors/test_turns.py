@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from scripted import Calls, Script, agent_of, loaded, ok, plain, tool
-from turning import ADA, GRACE, Desk, at_desk, failing, until, with_envelope
+from turning import ADA, Desk, at_desk, failing
 
 from spool.agents import Loaded
 from spool.conversation import Document, Lease
-from spool.envelope import File
 from spool.errors import Misconfigured
 from spool.policy import Limits, Policy
 
@@ -213,64 +212,6 @@ async def test_after_some_turns_among_bots_a_thread_waits_for_a_person(desk: Des
     await desk.take(await desk.says("what is it?", user=ADA, thread=root), plain("three"))
     await desk.take(await desk.says("alert", user="B0ALERT", thread=root), plain("four"))
     assert desk.shown(root) == ["one", "two", "three", "four"]
-
-
-# ---- what the model reads
-
-
-async def test_an_envelope_that_was_cut_is_read_again_in_full(desk: Desk) -> None:
-    script, long = Script(answers=["fine"]), "word " * 10_000
-    task = with_envelope(await desk.says(long), text=long[:40], cut=True)
-    await desk.take(task, loaded(agent_of(script)))
-    assert (await desk.transcript(task)).turns[0].messages[0].text == long.strip() or long
-    assert len(prompt_of(script)) >= len(long.strip())
-
-
-async def test_a_cut_message_that_is_gone_from_slack_is_answered_by_its_first_part(desk: Desk) -> None:
-    script = Script(answers=["fine"])
-    root = await desk.says("root")
-    task = with_envelope(await desk.says("first part", thread=root), cut=True)
-    assert task.envelope
-    await desk.workspace.remove(task.conversation.channel, task.envelope.ts)
-    await desk.take(task, loaded(agent_of(script)))
-    assert prompt_of(script) == "first part"
-
-
-def prompt_of(script: Script, call: int = -1) -> str:
-    """What the people of the last turn said, as the model read it."""
-    return "\n".join(str(p.content) for m in script.read[call] for p in m.parts if p.part_kind == "user-prompt")
-
-
-async def test_files_that_only_a_second_event_brings_reach_the_transcript_and_the_next_model_call(desk: Desk) -> None:
-    script = Script(answers=[NOTE, "fine"])
-    agent = agent_of(script)
-    task = await desk.says("see this")
-
-    @agent.tool_plain(metadata={"spool": "pure"})
-    async def note() -> str:  # pyright: ignore[reportUnusedFunction]
-        await desk.take(with_envelope(task, files=(File(id="F1", name="plan.pdf"),), event_id="Ev2"), plain("twice"))
-        desk.clock.heartbeat.set()
-        await until(
-            lambda: not desk.clock.heartbeat.is_set() and desk.rpcs[-2:] == ["conversations.read", "conversations.write"]
-        )
-        return "noted"
-
-    await desk.take(task, loaded(agent))
-    assert prompt_of(script, 0) == "see this"
-    assert prompt_of(script, 1) == "see this\n[file plan.pdf]"
-    turns = (await desk.transcript(task)).turns
-    assert [[f.id for f in m.files] for t in turns for m in t.messages] == [["F1"]]
-    await desk.take(desk.next_task(), plain("twice"))
-    assert desk.shown(task) == ["fine"]
-
-
-async def test_several_speakers_are_named_to_the_model_and_one_is_not(desk: Desk) -> None:
-    script = Script(answers=["fine"])
-    root = await desk.says("one")
-    await desk.take(root, loaded(agent_of(script)))
-    assert prompt_of(script) == "one"
-    await desk.take(await desk.says("two", user=GRACE, thread=root), loaded(agent_of(script)))
-    assert prompt_of(script) == f"<@{ADA}>: one\n<@{GRACE}>: two"
 
 
 # ---- the store

@@ -600,7 +600,9 @@ class Model:
         pc = self.decide(x.me, x.pend, T, fl)
         if T and T[-1][STATE] == OPENED and T[-1][OWNER] == x.me:
             fl = self.lane(T[-1], x.own, fl, pc)
-        x.go("read", pc, snap=T, fl=fl, pend=x.pend & ~keys(T) if "oncepending" in self.mut else x.pend)
+        # RESUME may take messages out of the turn: they are pending again
+        pend = x.pend if pc == RESUME and "oncepending" not in self.mut else self.left(x.pend, T)
+        x.go("read", pc, snap=T, fl=fl, pend=pend)
 
     def selfdel(self, x: Step) -> None:
         """Delete my own reserved messages, those that are garbage (not the slots, and nothing while nobody took over)."""

@@ -359,6 +359,8 @@ class World:
             self.loop.call_later(1, self.loop.stop)
             self.loop.run_forever()
         self.loop.forget_everything()
+        asyncio.set_event_loop(None)
+        self.loop.close()
 
 
 def envelope(name: str) -> Envelope:

@@ -69,7 +69,7 @@ def gather(message: Mapping[str, Any], *, limit: int = TEXT_LIMIT) -> tuple[str,
         _read_attachments(message["attachments"], pieces)
     if pieces and pieces != [text]:
         text = "\n".join(filter(None, (text, *_unsaid(text[:limit], pieces, limit))))
-    return text[:limit], len(text) > limit
+    return _encodable(text[:limit]), len(text) > limit
 
 
 def files(message: Mapping[str, Any]) -> tuple[File, ...]:
@@ -156,6 +156,11 @@ def _words(text: str) -> str:
         text = _LABEL.sub(r"\1\2", text)
     words = text.translate(_MARKUP).split()
     return f" {' '.join(words)} " if words else " "
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, which JSON can carry and no other encoding, becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _unescape(text: str) -> str:

@@ -6,6 +6,7 @@ from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from slow_room import asked, leave_trace
+
 from spool.here import Here
 
 

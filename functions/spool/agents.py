@@ -13,13 +13,14 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pydantic_ai
+from pydantic_ai import ToolOutput
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import InstructionPart
 from pydantic_ai.models import Model, infer_model
@@ -40,6 +41,9 @@ from spool.offline import NAME, offline_model
 FUNCTIONS = Path(__file__).parents[1]
 DEFAULT_MODEL = "anthropic:claude-sonnet-5-5"
 """What functions/agent/ names as it is shipped: only without this model's key does an agent go offline by itself."""
+
+OUTPUT_TOOL = "final_result"
+"""How pydantic-ai names the call by which a model gives a structured answer: it has no effect."""
 
 Tools = Mapping[str, Semantics | None]
 """What each tool declares; None: nothing, or no word that Spool knows."""
@@ -71,6 +75,8 @@ class Loaded:
 
     def semantics(self, tool_name: str) -> Semantics:
         """How a tool bears a crash; one that is undeclared, or made only at run time, runs at most once."""
+        if tool_name not in self.tools and tool_name.startswith(OUTPUT_TOOL):
+            return "pure"
         return self.tools.get(tool_name) or "at_most_once"
 
 
@@ -247,6 +253,15 @@ def _tools(toolset: AbstractToolset[Any]) -> Iterator[tuple[str, dict[str, Any] 
             yield from _tools(toolset.wrapped)
         case _:
             pass
+
+
+def _output_tools(output_type: Any) -> Iterator[str]:
+    """Names that the agent gives to the calls of its structured answers."""
+    if isinstance(output_type, ToolOutput):
+        yield from filter(None, [cast("ToolOutput[Any]", output_type).name])
+    elif isinstance(output_type, Sequence) and not isinstance(output_type, str):
+        for one in cast("Sequence[Any]", output_type):
+            yield from _output_tools(one)
 
 
 def _instructions(agent: AbstractAgent[Any, Any]) -> str | None:

@@ -205,9 +205,6 @@ async def test_a_structured_output_that_was_journalled_is_the_answer_after_a_tak
     assert len(read) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an output tool has no semantics in Loaded.tools, so a take-over calls it a call in doubt"
-)
 async def test_a_structured_output_is_no_call_in_doubt(desk: Desk) -> None:
     agent, _ = reporter()
     task = await taken_over_before_the_finish(desk, agent)

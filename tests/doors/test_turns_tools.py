@@ -90,10 +90,6 @@ async def test_a_tool_that_must_not_run_twice_is_not_run_again_and_the_model_is_
     assert desk.shown(task) == ["fine"]
 
 
-FOR_EVER = pytest.mark.xfail(strict=True, reason="taken for SIGTERM: handed over without delay, again and again, for ever")
-
-
-@FOR_EVER
 async def test_a_tool_whose_inner_task_was_cancelled_is_a_failure_of_that_tool_and_not_a_sigterm(desk: Desk) -> None:
     bench = Bench("pure_odd", pure_odd=raising(asyncio.CancelledError()))
     task = await desk.says()
@@ -102,7 +98,6 @@ async def test_a_tool_whose_inner_task_was_cancelled_is_a_failure_of_that_tool_a
     assert desk.queued() == []
 
 
-@FOR_EVER
 async def test_a_model_call_that_was_cancelled_inside_is_the_models_trouble_and_not_a_sigterm(desk: Desk) -> None:
     task = await desk.says()
     await desk.take(task, plain(asyncio.CancelledError()))

@@ -162,13 +162,14 @@ class Admission:
 
         The write's precondition failing is what tells of mail that came since, so none can be missed.
         """
-        known = set(transcript.keys)
+        known, last = set(transcript.keys), transcript.last
         for _ in range(RELEASE_TRIES):
-            if self._document.inbox.keys() - known:
+            inbox = self._document.inbox
+            if inbox.keys() - known or (last and last.with_files(inbox) is not last):
                 return False
-            if self._token is None or not transcript.last:
+            if self._token is None or not last:
                 return True
-            if await self._let_go(self._document.released(transcript.keys, transcript.last.mark)):
+            if await self._let_go(self._document.released(transcript.keys, last.mark)):
                 return True
         return True  # the lease will run out by itself, and what we were asked is done
 

@@ -24,7 +24,7 @@ from spool.errors import Ambiguous
 from spool.here import declared
 from spool.history import prompt, speakers
 from spool.turn.memory import Ended, Memory
-from spool.turn.patience import persist
+from spool.turn.patience import is_cancelled, persist
 from spool.turn.signals import HandOver, Reenter, Undeliverable
 from spool.turn.slots import show_progress
 from spool.turn.work import OUT_OF_TIME, Work
@@ -162,7 +162,9 @@ class Journal(AbstractCapability[Any]):
                 return await self._again(lambda: handler(args))
         except VERDICTS:
             raise
-        except Exception as e:  # a tool is the user's code: anything may come out of it
+        except (Exception, asyncio.CancelledError) as e:  # a tool is the user's code: anything may come out of it
+            if isinstance(e, asyncio.CancelledError) and is_cancelled():
+                raise
             self.work.say(logging.WARNING, f"tool {call.tool_name} failed: {type(e).__name__}")
             raise ToolFailed(in_doubt(call) if semantics == "at_most_once" else f"{call.tool_name} failed: {e!r:.500}") from e
 

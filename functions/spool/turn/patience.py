@@ -1,5 +1,6 @@
 """Asking again, where asking twice does no harm."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,3 +30,9 @@ async def persist(call: Callable[[], Awaitable[T]], *, clock: Clock, tries: int 
 def pause(error: Ambiguous, n: int) -> float:
     """Seconds to wait before try `n + 1`."""
     return min(error.after, LONGEST_WAIT) if isinstance(error, Throttled) else 0.5 * 2**n
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancelled me, at a `CancelledError`: code of others may raise one of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -28,7 +28,7 @@ from spool.transcript import MAX_ATTEMPTS
 from spool.turn.finish import apologise, finish, usage
 from spool.turn.journal import Journal
 from spool.turn.memory import Memory
-from spool.turn.patience import persist
+from spool.turn.patience import is_cancelled, persist
 from spool.turn.signals import HandOver, Reenter, Undeliverable
 from spool.turn.slots import reserve
 from spool.turn.work import GIVE_UP, Work
@@ -149,6 +149,11 @@ async def _converse(work: Work, loaded: Loaded, journal: Journal) -> str:
         if isinstance(e, ModelRequestRejectedError) and not isinstance(e, MENDABLE):
             raise
         msg = f"the model is in trouble: {type(e).__name__}"
+        raise Ambiguous(msg) from e
+    except asyncio.CancelledError as e:
+        if is_cancelled():
+            raise
+        msg = "the model's client gave up by itself"
         raise Ambiguous(msg) from e
     return result.output if isinstance(result.output, str) else to_json(result.output, indent=2).decode()
 

@@ -110,6 +110,8 @@ async def _loop(work: Work, admission: Admission) -> None:
                 await run(work)
             case "open":
                 await _open(work, admission)
+            case "release" if (turn := work.turn.with_files(admission.mail)) is not work.turn:
+                await work.write(turn)  # too late for the answer, in time for the history
             case "release":
                 if await admission.release(transcript):
                     return

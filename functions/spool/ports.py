@@ -115,7 +115,7 @@ class Chat(Protocol):
         ...
 
     async def thread(self, key: ConversationKey, *, limit: int = 200) -> Sequence[Said]:
-        """The thread's messages, oldest first; with more than `limit`, the last ones."""
+        """The thread's messages, oldest first, reserved ones left out; with more than `limit`, the last ones."""
         ...
 
     async def whole(self, envelope: Envelope) -> Envelope:

@@ -11,6 +11,7 @@ value: a change is a new transcript. What to do next is decided from it in `spoo
 
 import functools
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -27,6 +28,7 @@ from spool.errors import TooNew, Unreadable
 SCHEMA = 1
 WRITER = "spool 0.1.0"
 TITLE_LENGTH = 80
+_MENTION = re.compile(r"<@[^<>]*>")
 MAX_ATTEMPTS = 5
 """Take-overs without a new step after which a turn ends with the apology."""
 
@@ -228,7 +230,7 @@ class Transcript:
 
 
 def _title(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(_MENTION.sub(" ", text).split())
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"
 
 

@@ -45,7 +45,7 @@ def test_an_adversary_in_the_place_of_firestore_breaks_nothing() -> None:
 def test_the_search_takes_every_step_and_every_fault() -> None:
     """Nothing holds only because it never happens."""
     labels: set[str] = set()
-    for config in (Cfg(K=2, nmsg=1, poison2=1), Cfg(K=1, faults={"expire"})):
+    for config in (Cfg(K=1, nmsg=1), Cfg(K=0, poison2=1), Cfg(K=1, faults={"expire"})):
         model = Model(config)
         seen = {model.canon(model.init())}
         todo = list(seen)

@@ -13,6 +13,7 @@ import json
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ async def _until_stopped(settings: Settings, *, port: int, console_port: int, si
     async with running(settings, port=port, console_port=console_port, simulator=simulator) as dev:
         typer.echo(f"Spool is running. Slack events: {dev.ingress_url}/slack/events   State: {settings.state_dir}")
         if simulator:
-            typer.echo(f'A Slack workspace of its own: {dev.console_url}   Try: spool ask "What can you do?"')
+            typer.echo(f'A Slack workspace of its own: {dev.console_url}   Try: {sys.argv[0]} ask "What can you do?"')
         await stop.wait()
 
 

@@ -145,7 +145,8 @@ class SlackChat:
 
     async def thread(self, key: ConversationKey, *, limit: int = PAGE) -> list[Said]:
         me = await self._who_am_i()
-        last = deque([_said(m, me) async for m in self._replies(key) if m.get("subtype") != "tombstone"], maxlen=limit)
+        said = [_said(m, me) async for m in self._replies(key) if m.get("subtype") != "tombstone"]
+        last = deque((s for s in said if not (s.mine and s.text == RESERVED_TEXT)), maxlen=limit)
         return sorted(last, key=lambda s: s.ts)
 
     async def whole(self, envelope: Envelope) -> Envelope:

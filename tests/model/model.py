@@ -26,8 +26,8 @@ A worker that owns an open turn does up to three things at once, as the real one
                       FINISH and progress texts wait for it.  Further parts are posted once the reply is there
 
 Where a commit of the run comes back with anything but a clean yes while a reservation may be in flight, AWAIT covers each way to go on:
-it was not sent yet and is dropped, it is awaited, it is cancelled in flight and counts as ambiguous.  A crash and a SIGTERM may leave it
-in flight, too.
+it was not sent yet and is dropped, it is awaited, it goes on beside the admission, it is cancelled in flight and counts as ambiguous.
+A crash and a SIGTERM may leave it in flight, too.
 
 What was made smaller, without losing an interleaving that matters: a model call changes nothing, so FINISH stands for "the next model
 call runs", and RUN2 is a step of its own only where it kills (`poison2`).  A progress text is mere words on a placeholder; it matters
@@ -59,7 +59,8 @@ recorded slot, S4 answers and parts become visible in order, S5 the tool runs at
 hand at a hand-over, is never called unknown, S7 a visible answer is never overwritten or deleted, S8 no turn is taken over for ever.
 Where everything has come to rest: T1 every acked message is in a turn, T2 no turn is open, T3 each turn shows exactly its parts (an
 undeliverable one at most), T4 no stray is left (but a slot that Slack refused to fill), T5 no healthy message was given up.
-EF, from every reachable state: a good end can be reached without further faults (not asked of `chaos`, which stops admitting at `maxepoch`).
+EF, from every reachable state: a good end can be reached without further faults (not asked of `chaos`,
+which stops admitting at `maxepoch`).
 
     python tests/model/model.py -K 1 --ef
 """
@@ -91,7 +92,7 @@ PCS = (
 (ADMIT, BATON, LOAD, RESUME, OPEN, RUN, INTENT, EXEC, RUN2, FINISH, AWAIT, UPDATE, UPDATE2, RECLAIM, LOOKUP, REPOST, RESLOT, REFUSE,
  CLEAN, TIDY, RELEASE, REL2, ACK, SELFDEL, KEEP, HANDOVER, HRELEASE, POSTFINAL, LOOKFINAL) = range(len(PCS))  # fmt: skip
 RUNNING = {RUN, INTENT, EXEC, RUN2, FINISH}  # where a progress text may be sent
-BESIDE = {RUN, INTENT, EXEC, RUN2, FINISH, AWAIT}  # where the reservation runs beside the worker's own step
+BESIDE = {RUN, INTENT, EXEC, RUN2, FINISH, AWAIT, ADMIT, LOAD}  # where the reservation runs beside the worker's own step
 LAST = {BATON, ACK, HANDOVER, HRELEASE, REL2}  # only the task's message and the owner matter any more
 DELIVERING = {UPDATE, UPDATE2, RECLAIM, LOOKUP, REPOST, RESLOT, REFUSE}  # the last turn is done
 BETWEEN = {CLEAN, TIDY, RELEASE, OPEN, RESUME}  # nothing that is remembered of a turn matters any more
@@ -471,7 +472,7 @@ class Model:
                     self.reservation(x)
                 elif x.own and x.pc in RUNNING and self.c.stream and (not x.fl & TRIED or "lateprogress" in self.mut):
                     self.show(x)
-                if x.fl & DIDEX and x.snap[-1][TOOL] == 1 and x.pc in (RUN2, FINISH):
+                if x.pc in (RUN2, FINISH) and x.fl & DIDEX and x.snap[-1][TOOL] == 1:
                     self.early(x, x.pc)
             self.steps[x.pc](x)
         return out
@@ -561,9 +562,12 @@ class Model:
             return
         lease, expired, inbox, answered = x.conv
         bit = 1 << x.m
+        free = not lease or lease == x.me or expired
+        if x.fl & LANE and (answered & bit or not free):
+            return  # where it ends here, AWAIT has said what became of the reservation
         if answered & bit:
             x.go("answered long ago", SELFDEL if x.own else ACK, fl=x.fl | DONE if x.own else x.fl)
-        elif lease and lease != x.me and not expired:
+        elif not free:
             conv = (lease, expired, inbox | bit, answered)
             if x.own:
                 x.go("busy", SELFDEL, conv=conv, fl=x.fl | BUSY)
@@ -577,9 +581,10 @@ class Model:
     def admit_chaos(self, x: Step) -> None:
         """The adversary grants and refuses leases at will, invents inboxes, forgets answered keys; it only never invents one."""
         bit, answered = 1 << x.m, x.conv[3]
-        if answered & bit:
+        if answered & bit and not x.fl & LANE:
             x.go("chaos answered", SELFDEL if x.own else ACK, fl=x.fl | DONE)
-        x.go("chaos busy", SELFDEL if x.own else BATON, fl=x.fl | BUSY if x.own else x.fl)
+        if not x.fl & LANE:
+            x.go("chaos busy", SELFDEL if x.own else BATON, fl=x.fl | BUSY if x.own else x.fl)
         if x.T and x.T[-1][EPOCH] >= self.c.maxepoch:
             return
         for a in range(answered + 1):
@@ -590,6 +595,8 @@ class Model:
     def load(self, x: Step) -> None:
         """Read T and decide on it alone."""
         T, fl = x.T, x.fl
+        if fl & LANE and (len(T) != len(x.snap) or T[-1][OWNER : EPOCH + 1] != x.snap[-1][OWNER : EPOCH + 1] or T[-1][STATE]):
+            return  # the same for a turn that is not mine any more
         if T != x.snap:
             fl &= ~DELIV  # known of the last turn of the T it was learnt on
         if T and T[-1][STATE] and T[-1][MSGS] & ~x.ans == 0:
@@ -732,10 +739,10 @@ class Model:
         def on(label: str, fl: int, own: Any = SAME, **world: Any) -> None:
             own = x.own if own is SAME else own
             fl = self.lane(x.snap[-1], own, fl, x.pc) if x.pc == FINISH else fl
-            if x.pc == AWAIT and not fl & LANE:
-                x.go(label, ADMIT, snap=None, own=own, fl=fl & ~LANE, **world)
+            if x.pc in (AWAIT, ADMIT, LOAD) and not fl & LANE:
+                x.go(label, LOAD if x.pc == LOAD else ADMIT, snap=None, own=own, fl=fl, ans=x.ans, **world)
             else:
-                x.go(label, x.pc, own=own, fl=fl, **world)
+                x.go(label, x.pc, own=own, fl=fl, ans=x.ans, **world)
 
         if x.fl & LOOK:
             self.look(x, on)
@@ -774,7 +781,7 @@ class Model:
             on("FAULT reserve fails, retries used up", fl | GAVEUP, K=K)
         if "refused" in x.faults:
             on("FAULT reserve: refused for good", refused, K=K)
-            if x.pc not in (FINISH, AWAIT):
+            if x.pc in RUNNING and x.pc != FINISH:
                 x.fault("reserve: refused for good, the run is stopped", FINISH, fl=refused & ~LANE)
 
     def show(self, x: Step) -> None:
@@ -786,7 +793,9 @@ class Model:
             x.fault("progress timed out, lands later", x.pc, fl=x.fl | MESSY | TAINT, net=(*x.net, (1, j, 1)))
 
     def awaited(self, x: Step) -> None:
-        """Re-admission while a reservation may be in flight: beside being awaited, it may be unsent, or be cancelled."""
+        """Re-admission while a reservation may be in flight: it is awaited, or goes on beside it (of use where the turn is still mine),
+        or was not sent yet, or is cancelled."""
+        x.go("reservation goes on", ADMIT)
         x.go("reservation not sent yet: dropped", ADMIT, snap=None, fl=x.fl & ~LANE)
         if flight := self.in_flight(x):
             messy = 0 if "forgetpost" in self.mut else MESSY

@@ -181,6 +181,7 @@ def _environment(settings: Settings, worker_url: str) -> Mapping[str, str]:
         "SPOOL_STATE_DIR": str(settings.state_dir),
         "SPOOL_WORKER_URL": worker_url,
         "PYDANTIC_AI_NO_BANNER": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # without bytecode a restart takes three times as long
         "PYTHONUNBUFFERED": "1",
     }
     return inherited(decided)

@@ -18,6 +18,9 @@ WHOLE = ("plain", "one", "two", "three", "batch", "parts", "parts of two", "eras
 """Scenes of which every plan is run each time; the others last for hours or die often, and are sampled."""
 
 SAMPLE = 200
+BEYOND = {"erased": ("restore", "late")}
+"""Where somebody deletes the transcript, the arbiter is gone: an older document from a backup may then have a message answered
+again, and what a lost turn posts late is nobody's. README says so; everything else holds even then."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,7 +40,7 @@ def test_without_a_fault_every_scene_ends_well(scene: str) -> None:
 @pytest.mark.parametrize("scene", SCENES)
 def test_no_single_fault_at_any_call_loses_doubles_or_disorders_an_answer(scene: str) -> None:
     script = SCENES[scene]
-    every = list(singles(one({}, script)[0].rpc_count))
+    every = [p for p in singles(one({}, script)[0].rpc_count) if not set(p.values()) & set(BEYOND.get(scene, ()))]
     runs, bad = explore(iter(every[:: 1 if scene in WHOLE else len(every) // SAMPLE + 1]), script)
     assert runs >= min(len(every), SAMPLE) / 2
     assert bad == {}

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import pydantic_ai
-from pydantic_ai import ToolOutput
+from pydantic_ai import DeferredToolRequests, ToolOutput
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.messages import InstructionPart
 from pydantic_ai.models import Model, infer_model
@@ -120,7 +120,11 @@ def _find(spec: str) -> tuple[ModuleType, AbstractAgent[Any, Any]]:
         what = f"is a {type(found).__name__}" if hasattr(module, attribute) else "is not there"
         msg = f"{module.__file__}: expected `{attribute} = Agent(...)`, a pydantic_ai Agent, but `{attribute}` {what}"
         raise Misconfigured(msg)
-    return module, cast("AbstractAgent[Any, Any]", found)
+    agent = cast("AbstractAgent[Any, Any]", found)
+    if DeferredToolRequests in _outputs(agent.output_type):
+        msg = f"{module.__file__}: `{attribute}` asks for approvals (DeferredToolRequests), which nobody can give here yet"
+        raise Misconfigured(msg)
+    return module, agent
 
 
 def _import(name: str) -> ModuleType:
@@ -232,7 +236,10 @@ def _one_line(what: object) -> str:
 
 
 def tools_of(agent: AbstractAgent[Any, Any]) -> Tools:
-    return {name: declared(metadata) for toolset in agent.toolsets for name, metadata in _tools(toolset)}
+    """What each tool declares; a structured answer is a call as well, and has no effect."""
+    tools: dict[str, Semantics | None] = dict.fromkeys(_output_tools(agent.output_type), "pure")
+    tools.update((name, declared(metadata)) for toolset in agent.toolsets for name, metadata in _tools(toolset))
+    return tools
 
 
 def _tools(toolset: AbstractToolset[Any]) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -257,11 +264,15 @@ def _tools(toolset: AbstractToolset[Any]) -> Iterator[tuple[str, dict[str, Any] 
 
 def _output_tools(output_type: Any) -> Iterator[str]:
     """Names that the agent gives to the calls of its structured answers."""
-    if isinstance(output_type, ToolOutput):
-        yield from filter(None, [cast("ToolOutput[Any]", output_type).name])
-    elif isinstance(output_type, Sequence) and not isinstance(output_type, str):
-        for one in cast("Sequence[Any]", output_type):
-            yield from _output_tools(one)
+    for one in _outputs(output_type):
+        if isinstance(one, ToolOutput) and (name := cast("ToolOutput[Any]", one).name):
+            yield name
+
+
+def _outputs(output_type: Any) -> list[Any]:
+    """What an agent may end with, one by one."""
+    several = isinstance(output_type, Sequence) and not isinstance(output_type, str)
+    return [o for one in cast("Sequence[Any]", output_type) for o in _outputs(one)] if several else [output_type]
 
 
 def _instructions(agent: AbstractAgent[Any, Any]) -> str | None:

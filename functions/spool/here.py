@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic_ai import RunContext
-from pydantic_ai.messages import ModelResponse
 
 from spool.envelope import ConversationKey
 from spool.ports import Said
@@ -27,17 +26,18 @@ class Here:
     """The conversation, its earlier turns and the messages that are being answered, as they were when the run began.
 
     thread: reads the thread's messages from Slack, oldest first; raises `SpoolError`.
+    rounds: how many responses the turn's journal holds, whatever the agent keeps of its history.
     """
 
     conversation: ConversationKey
     transcript: Transcript
     turn: Turn
     thread: Callable[[], Awaitable[Sequence[Said]]]
+    rounds: Callable[[], int] = lambda: 0
 
     def key(self, ctx: RunContext[Any]) -> str:
         """The idempotency key of the tool call at hand: the same when the call is made again after a crash."""
-        responses = sum(isinstance(m, ModelResponse) for m in ctx.messages)
-        return f"{self.conversation}/{self.turn.tag}/{responses}/{ctx.tool_call_id}"
+        return f"{self.conversation}/{self.turn.tag}/{self.rounds()}/{ctx.tool_call_id}"
 
 
 def declared(metadata: dict[str, Any] | None) -> Semantics | None:

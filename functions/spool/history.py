@@ -21,6 +21,8 @@ def history(transcript: Transcript) -> list[ModelMessage]:
             messages += turn.steps
             continue
         steps = turn.steps[:-1] if turn.unanswered else turn.steps
+        if turn.outcome != "answered" and steps and isinstance(steps[-1], ModelResponse):
+            steps = steps[:-1]  # nobody saw it: the turn ended otherwise
         messages += steps
         if not steps or not isinstance(steps[-1], ModelResponse):
             shown = "\n\n".join(turn.reply.parts) if turn.reply else ""

@@ -14,7 +14,7 @@ class Settings:
 
     signing_secrets: one, or two while Slack's secret is being rotated.
     slack_api_url: ends in /api/.
-    worker_url: the worker's base URL; None on one machine: the one recorded in `state_dir`.
+    worker_url: the worker's base URL; empty on one machine: the one recorded in `state_dir`.
     """
 
     signing_secrets: tuple[str, ...] = ()
@@ -26,7 +26,6 @@ class Settings:
     state_dir: Path = Path(".spool")
     worker_url: str = ""
     revision: str = ""
-    log_content: bool = False
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, *, need: tuple[str, ...] = ()) -> "Settings":  # noqa: TID251 - this is the place
@@ -59,7 +58,6 @@ class Settings:
             state_dir=Path(environ.get("SPOOL_STATE_DIR") or ".spool"),
             worker_url=environ.get("SPOOL_WORKER_URL", ""),
             revision=environ.get("K_REVISION", ""),
-            log_content=environ.get("SPOOL_LOG_CONTENT", "").lower() == "true",
         )
 
 

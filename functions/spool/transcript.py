@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 import pydantic
 import pydantic_ai
+import pydantic_core
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_core import PydanticSerializationError
 
@@ -28,6 +29,10 @@ from spool.errors import TooNew, Unreadable
 SCHEMA = 1
 WRITER = "spool 0.1.0"
 TITLE_LENGTH = 80
+NESTING = 20
+"""Levels of JSON around a tool's return in a transcript."""
+
+RESEMBLANCE = 20_000
 _MENTION = re.compile(r"<@[^<>]*>")
 MAX_ATTEMPTS = 5
 """Take-overs without a new step after which a turn ends with the apology."""
@@ -227,6 +232,26 @@ class Transcript:
         if transcript.schema > SCHEMA:
             raise _too_new(transcript.schema)
         return transcript
+
+
+def storable(value: Any) -> Any:
+    """The value itself where a transcript can hold it and be read again; else text that resembles it.
+
+    Tools and models are strangers: a value may refuse to be written, or be nested or be a number such as no reader takes.
+    """
+    try:
+        text = pydantic_core.to_json(value, fallback=repr, bytes_mode="base64")
+        pydantic_core.from_json(b"[" * NESTING + text + b"]" * NESTING)
+    except Exception:  # noqa: BLE001 - whatever a stranger's value does when it is looked at
+        return _resembling(value)
+    return value
+
+
+def _resembling(value: Any) -> str:
+    try:
+        return repr(value)[:RESEMBLANCE]
+    except Exception:  # noqa: BLE001 - the same
+        return f"<{type(value).__name__}>"
 
 
 def _title(text: str) -> str:

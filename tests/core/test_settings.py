@@ -23,7 +23,6 @@ def test_what_is_set_is_read() -> None:
         "SPOOL_MODEL": "test",
         "SPOOL_STATE_DIR": "/srv/state",
         "SPOOL_WORKER_URL": "http://127.0.0.1:3002",
-        "SPOOL_LOG_CONTENT": "True",
         "K_REVISION": "worker-00007",
     }
     assert Settings.read(environ, need=tuple(SECRETS)) == Settings(
@@ -34,7 +33,6 @@ def test_what_is_set_is_read() -> None:
         model="test",
         state_dir=Path("/srv/state"),
         worker_url="http://127.0.0.1:3002",
-        log_content=True,
         revision="worker-00007",
     )
 

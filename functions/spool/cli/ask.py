@@ -100,6 +100,9 @@ async def _machine(settings: Settings) -> AsyncGenerator[dev.Dev]:
     if there := dev.found(settings):
         yield there
         return
+    from spool.agents import load
+
+    load(settings.agent, model=settings.model)  # its errors are for the person who asks, not for a worker's log
     async with dev.running(settings, port=0, console_port=0, quiet=True) as own:
         yield own
 

@@ -1,6 +1,7 @@
 """One function under functions-framework, as a process of its own that is started again whenever it dies."""
 
 import asyncio
+import functools
 import hashlib
 import os
 import sys
@@ -60,7 +61,8 @@ class Child:
             env=self._environment,
             stdout=asyncio.subprocess.DEVNULL if self._quiet else None,
             stderr=asyncio.subprocess.DEVNULL if self._quiet else None,
-            preexec_fn=die_with_parent,
+            preexec_fn=functools.partial(die_with_parent, os.getpid()),
+            process_group=0,  # Ctrl-C is for spool dev alone, which then lets turns hand over
         )
 
     async def _ended(self) -> None:

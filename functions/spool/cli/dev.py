@@ -17,7 +17,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import typer
@@ -51,19 +51,19 @@ def command(
     """Run everything on this machine: both functions, the queue, and a Slack workspace."""
     need = () if simulator else ("SLACK_SIGNING_SECRET", "SLACK_BOT_TOKEN", "SLACK_API_URL")
     settings = Settings.read(need=need)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(_until_stopped(settings, port=port, console_port=console_port, simulator=simulator))
 
 
 async def _until_stopped(settings: Settings, *, port: int, console_port: int, simulator: bool) -> None:
-    stop = asyncio.Event()
+    main = cast("asyncio.Task[None]", asyncio.current_task())
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     async with running(settings, port=port, console_port=console_port, simulator=simulator) as dev:
         typer.echo(f"Spool is running. Slack events: {dev.ingress_url}/slack/events   State: {settings.state_dir}")
         if simulator:
             typer.echo(f'A Slack workspace of its own: {dev.console_url}   Try: {sys.argv[0]} ask "What can you do?"')
-        await stop.wait()
+        await asyncio.Event().wait()
 
 
 @contextlib.asynccontextmanager

@@ -15,18 +15,27 @@ _PR_SET_PDEATHSIG = 1
 _LOOK = 0.2
 
 
-def die_with_parent() -> None:
-    """Ask for the end of this process at the end of its parent; where there is no prctl, a thread looks who the parent is."""
-    parent = os.getppid()
+def die_with_parent(parent: int) -> None:
+    """Ask for the end of this process at the end of `parent`, its parent at the fork, which may have ended since.
+
+    Where there is no prctl, a thread looks who the parent is.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def children_die_too() -> None:
-    """The same for whatever this process forks from now on."""
-    os.register_at_fork(after_in_child=die_with_parent)
+    """The same for whatever this process, and its children, fork from now on."""
+    forking = [os.getpid()]
+
+    def before() -> None:
+        forking[0] = os.getpid()
+
+    os.register_at_fork(before=before, after_in_child=lambda: die_with_parent(forking[0]))
 
 
 def _watch(parent: int) -> None:

@@ -5,6 +5,7 @@ team to task are for people who look with `sqlite3 .spool/conversations.db`; not
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from spool.conversation import Document, Seen
 from spool.envelope import ConversationKey
-from spool.errors import Conflict
+from spool.errors import Conflict, SpoolError
 from spool.local.database import Database
 
+_log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
     version INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,8 +55,7 @@ class LocalConversations:
         if not rows:
             return None
         text, token = rows[0]
-        document = Document.from_json(json.loads(text), conversation=key)
-        return Seen(document=document, token=token, read_at=self._now())
+        return Seen(document=_document(text, key), token=token, read_at=self._now())
 
     async def write(self, key: ConversationKey, document: Document, *, token: str | None) -> str:
         lease = document.lease
@@ -71,3 +72,12 @@ class LocalConversations:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _document(text: str, key: ConversationKey) -> Document:
+    """It is a hint: what cannot be read tells nothing, and is written anew."""
+    try:
+        return Document.from_json(json.loads(text), conversation=key)
+    except (SpoolError, ValueError, TypeError, KeyError, AttributeError) as e:
+        _log.warning("%s: the conversation's document cannot be read and is made anew: %s", key, type(e).__name__)
+        return Document()

@@ -97,7 +97,7 @@ class Admission:
         """What only the transcript knows: is the agent part of this thread, do bots talk among themselves? None: go on."""
         await book.load()
         turns = book.transcript.turns
-        if self._envelope.addressed == "thread" and not turns:
+        if self._envelope.addressed == "thread" and not turns and not book.stands_in:
             return "busy" if document.lease else "not for us"  # a first turn may be about to open
         lately = turns[-self._bot_turns :] if self._bot_turns else ()
         if self._envelope.from_bot and len(lately) == self._bot_turns and all(t.only_bots for t in lately):

@@ -8,7 +8,7 @@ from spool.errors import BadBlocks, Missing, Refused
 from spool.task import TIDY_DELAY
 from spool.turn.finish import bury
 from spool.turn.patience import persist
-from spool.turn.slots import clean, delete, reserve
+from spool.turn.slots import clean, delete, find, reserve
 from spool.turn.work import Work
 
 CREATE_TRIES = 8
@@ -92,8 +92,6 @@ async def _sweep_up(work: Work) -> None:
 async def tidy(work: Work) -> None:
     """A tidy task: whatever of the turn is garbage by now goes."""
     await work.book.load()
-    chat, key = work.ports.chat, work.task.conversation
-    found = await persist(lambda: chat.find(key, tag=work.task.tag), clock=work.ports.clock)
-    for message in found:
+    for message in await find(work, work.task.tag) or ():
         if is_garbage(message, work.book.transcript):
             await delete(work, message.ts)

@@ -23,6 +23,7 @@ from pydantic_ai.tools import ToolDefinition
 from spool.errors import Ambiguous
 from spool.here import declared
 from spool.history import prompt, speakers
+from spool.transcript import storable
 from spool.turn.memory import Ended, Memory
 from spool.turn.patience import is_cancelled, persist
 from spool.turn.signals import HandOver, Reenter, Undeliverable
@@ -77,7 +78,7 @@ class Journal(AbstractCapability[Any]):
     ) -> ModelResponse:
         """Buy each response once: one whose commit had no clear answer is still in memory."""
         del ctx
-        n = self._responses
+        n = self.responses
         if n not in self.memory.responses:
             self._bring_new_files(request_context)
             self.memory.responses[n] = await handler(request_context)
@@ -87,7 +88,7 @@ class Journal(AbstractCapability[Any]):
         """Commit a response that asks for tools, before any of them starts."""
         del ctx
         if Agent.is_model_request_node(node) and Agent.is_call_tools_node(result):
-            self.steps.append(result.model_response)
+            self.steps.append(_storable_calls(result.model_response))
             if result.model_response.tool_calls:
                 await self.settle()
                 self._is_deliverable()
@@ -96,11 +97,11 @@ class Journal(AbstractCapability[Any]):
         return result
 
     @property
-    def _responses(self) -> int:
+    def responses(self) -> int:
         return sum(isinstance(s, ModelResponse) for s in self.steps)
 
     def _ran_at_most_once(self, response: ModelResponse) -> bool:
-        n = self._responses - 1
+        n = self.responses - 1
         return any((n, c.tool_call_id) in self.memory.returns for c in response.tool_calls)
 
     def _bring_new_files(self, request: ModelRequestContext) -> None:
@@ -158,8 +159,8 @@ class Journal(AbstractCapability[Any]):
         try:
             async with asyncio.timeout(self.work.ports.policy.limits.tool_seconds):
                 if semantics == "at_most_once":
-                    return await self._once(call, lambda: handler(args))
-                return await self._again(lambda: handler(args))
+                    return storable(await self._once(call, lambda: handler(args)))
+                return storable(await self._again(lambda: handler(args)))
         except VERDICTS:
             raise
         except (Exception, asyncio.CancelledError) as e:  # a tool is the user's code: anything may come out of it
@@ -170,7 +171,7 @@ class Journal(AbstractCapability[Any]):
 
     async def _once(self, call: ToolCallPart, run: Any) -> Any:
         """Never a second time in this process either: after a re-admission the same response is answered from memory."""
-        key = (self._responses - 1, call.tool_call_id)
+        key = (self.responses - 1, call.tool_call_id)
         had = self.memory.returns.get(key)
         if had is None:
             self.memory.returns[key] = had = Ended(error=ToolFailed(in_doubt(call)))  # until it ends
@@ -209,3 +210,12 @@ class Journal(AbstractCapability[Any]):
         memory.shown_at = now
         names = ", ".join(dict.fromkeys(f"`{c.tool_name}`" for c in calls))
         memory.progress = asyncio.create_task(show_progress(self.work, f"… using {names}", memory=memory))
+
+
+def _storable_calls(response: ModelResponse) -> ModelResponse:
+    """The response with arguments that a transcript can hold; too deep ones become the text that they are."""
+    parts = [
+        replace(p, args=str(storable(p.args))) if isinstance(p, ToolCallPart) and storable(p.args) is not p.args else p
+        for p in response.parts
+    ]
+    return replace(response, parts=parts) if parts != list(response.parts) else response

@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from pydantic_ai import CostNotFoundWarning
+from pydantic_ai.capabilities import ReinjectSystemPrompt
 from pydantic_ai.exceptions import (
     FallbackExceptionGroup,
     ModelAPIError,
@@ -129,6 +130,7 @@ async def _converse(work: Work, loaded: Loaded, journal: Journal) -> str:
         transcript=work.book.transcript,
         turn=work.turn,
         thread=lambda: work.ports.chat.thread(work.task.conversation),
+        rounds=lambda: journal.responses,
     )
     limits = work.ports.policy.limits
     try:
@@ -142,7 +144,7 @@ async def _converse(work: Work, loaded: Loaded, journal: Journal) -> str:
                 total_tokens_limit=limits.tokens,
                 cost_limit=None if limits.dollars is None else Decimal(str(limits.dollars)),
             ),
-            capabilities=[journal],
+            capabilities=[journal, ReinjectSystemPrompt()],  # the history holds no system prompt
             conversation_id=str(work.task.conversation),
         )
     except TROUBLE as e:

@@ -1,7 +1,9 @@
 """The messages that carry a turn's answer: reserved before it is known, never adopted from an older epoch (R3, R4)."""
 
+import logging
+
 from spool.decision import Reserved, is_garbage
-from spool.errors import Ambiguous, Missing, Throttled
+from spool.errors import Ambiguous, Missing, Refused, Throttled
 from spool.transcript import Turn
 from spool.turn.memory import Memory
 from spool.turn.patience import pause, persist
@@ -37,8 +39,11 @@ async def reserve(work: Work, upto: int, *, memory: Memory) -> None:
 
 async def clean(work: Work, *, memory: Memory) -> None:
     """Look at what the turn has posted: garbage goes; of this epoch one message per part stays, in Slack's order, no gap."""
-    turn, transcript, key = work.turn, work.book.transcript, work.task.conversation
-    found = sorted(await persist(lambda: work.ports.chat.find(key, tag=turn.tag), clock=work.ports.clock), key=lambda r: r.ts)
+    turn, transcript = work.turn, work.book.transcript
+    found = await find(work, turn.tag)
+    if found is None:
+        memory.messy, memory.lookup = True, False
+        return
     current = [r for r in found if r.epoch == turn.epoch and not is_garbage(r, transcript) and r.ts not in (turn.slots or ())]
     mine = _in_order(current, turn)
     for r in found:
@@ -58,8 +63,22 @@ def _in_order(reserved: list[Reserved], turn: Turn) -> dict[int, str]:
     return mine
 
 
+async def find(work: Work, tag: str) -> list[Reserved] | None:
+    """What turn `tag` has posted, by ts; None where Slack refuses to tell: an answer is not given up for want of a look."""
+    chat, key = work.ports.chat, work.task.conversation
+    try:
+        return sorted(await persist(lambda: chat.find(key, tag=tag), clock=work.ports.clock), key=lambda r: r.ts)
+    except Refused as e:
+        work.say(logging.WARNING, f"the thread cannot be read, strays may stay: {e}")
+        return None
+
+
 async def delete(work: Work, ts: str) -> None:
-    await persist(lambda: work.ports.chat.delete(work.task.conversation, ts), clock=work.ports.clock)
+    """Delete a stray. Where Slack refuses it stays: no answer waits for that."""
+    try:
+        await persist(lambda: work.ports.chat.delete(work.task.conversation, ts), clock=work.ports.clock)
+    except Refused as e:
+        work.say(logging.WARNING, f"a stray message stays: {e}")
 
 
 async def drop_strays(work: Work) -> None:
@@ -75,7 +94,7 @@ async def show_progress(work: Work, text: str, *, memory: Memory) -> None:
     """Tell the people what is going on, in the first slot. Never answer text; an ambiguous one spoils the message as a slot."""
     try:
         await work.ports.chat.fill(work.task.conversation, memory.ts[0], text)
-    except Missing:
-        pass  # somebody deleted it: delivery reserves anew
+    except (Missing, Refused, Throttled):
+        pass  # gone: delivery reserves anew; refused, or not executed: it was only progress
     except Ambiguous:
         memory.tainted = memory.messy = True

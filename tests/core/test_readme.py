@@ -40,3 +40,7 @@ def test_every_command_is_shown() -> None:
 def test_every_file_that_readme_names_is_there() -> None:
     named = set(re.findall(r"`((?:functions|tests|infra)/[\w./-]+)`", README))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_no_figure_is_left_to_be_filled_in() -> None:
+    assert "@@" not in README

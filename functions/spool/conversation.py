@@ -6,9 +6,10 @@ exception: `answered` and `delivered` are written by nothing but a release after
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from spool.envelope import ConversationKey, Envelope
+from spool.errors import BadInput
 from spool.task import Attempt, Task
 
 LEASE_SECONDS = 60.0
@@ -73,14 +74,30 @@ class Document:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], *, conversation: ConversationKey) -> "Document":
-        lease = cast("dict[str, Any] | None", value.get("lease"))
-        delivered = cast("dict[str, str] | None", value.get("delivered"))
-        return cls(
-            lease=Lease(**{k: v for k, v in lease.items() if k in Lease.__slots__}) if lease else None,
-            inbox={k: Envelope.from_json(e, conversation=conversation) for k, e in value.get("inbox", {}).items()},
-            answered=tuple(value.get("answered", ())),
-            delivered=(delivered["turn"], delivered["owner"]) if delivered else None,
-        )
+        """The inverse of `to_json`. Raises `BadInput` for what is no document."""
+        try:
+            lease, delivered = value.get("lease"), value.get("delivered")
+            return cls(
+                lease=_lease(lease) if lease else None,
+                inbox={str(k): Envelope.from_json(e, conversation=conversation) for k, e in value.get("inbox", {}).items()},
+                answered=tuple(str(key) for key in value.get("answered", ())),
+                delivered=(str(delivered["turn"]), str(delivered["owner"])) if delivered else None,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            msg = f"a conversation's document has lease, inbox, answered and delivered: {type(e).__name__}"
+            raise BadInput(msg) from e
+
+
+def _lease(value: Mapping[str, Any]) -> Lease:
+    """Fields of a later version are passed over."""
+    at = value.get("at")
+    return Lease(
+        owner=str(value["owner"]),
+        task=str(value["task"]),
+        retry=int(value["retry"]),
+        at=None if at is None else float(at),
+        ttl_s=float(value.get("ttl_s", LEASE_SECONDS)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

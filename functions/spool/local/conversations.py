@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spool.conversation import Document, Seen
 from spool.envelope import ConversationKey
-from spool.errors import Conflict, SpoolError
+from spool.errors import BadInput, Conflict
 from spool.local.database import Database
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS conversations (
 );
 """
 
-_READ = "SELECT document, CAST(version AS TEXT) FROM conversations WHERE id = ?"
+_READ = "SELECT CAST(document AS BLOB), CAST(version AS TEXT) FROM conversations WHERE id = ?"
 _WRITE = """
 INSERT OR REPLACE INTO conversations (id, team, channel, thread_ts, owner, task, document)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE (SELECT CAST(version AS TEXT) FROM conversations WHERE id = ?1) IS ?8
@@ -74,10 +74,10 @@ class LocalConversations:
         self._database.close()
 
 
-def _document(text: str, key: ConversationKey) -> Document:
+def _document(text: bytes, key: ConversationKey) -> Document:
     """It is a hint: what cannot be read tells nothing, and is written anew."""
     try:
         return Document.from_json(json.loads(text), conversation=key)
-    except (SpoolError, ValueError, TypeError, KeyError, AttributeError) as e:
+    except (BadInput, ValueError, AttributeError, RecursionError) as e:
         _log.warning("%s: the conversation's document cannot be read and is made anew: %s", key, type(e).__name__)
         return Document()

@@ -156,10 +156,13 @@ async def test_while_the_agents_module_is_broken_a_message_waits_and_is_answered
     assert desk.queued() == []
 
 
-async def test_an_hour_of_a_broken_module_ends_with_an_apology(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [Misconfigured, RuntimeError], ids=["known", "a bug of ours"])
+async def test_an_hour_of_a_broken_module_ends_with_an_apology(
+    desk: Desk, caplog: pytest.LogCaptureFixture, error: type[Exception]
+) -> None:
     def agent() -> Loaded:
         msg = "agent/__init__.py:3: SyntaxError"
-        raise Misconfigured(msg)
+        raise error(msg)
 
     task = replace(await desk.says(), first_seen=desk.clock.now() - 3601)
     with caplog.at_level(logging.CRITICAL):

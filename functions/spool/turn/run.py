@@ -62,7 +62,7 @@ async def run(work: Work) -> None:
         return await apologise(work, SORRY_UNREADABLE)
     if work.turn.attempts >= MAX_ATTEMPTS:
         return await apologise(work, SORRY)
-    loaded = load_agent(work)
+    loaded = None if work.gives_up else load_agent(work)
     if loaded is None:
         return await apologise(work, SORRY_FAILED)
     return await _answer(work, loaded)

@@ -20,7 +20,7 @@ from spool.turn.patience import persist
 from spool.turn.run import load_agent, run
 from spool.turn.signals import HandOver, Reenter
 from spool.turn.slots import drop_strays
-from spool.turn.work import Ports, Work
+from spool.turn.work import GIVE_UP, Ports, Work
 
 log = logging.getLogger(__name__)
 REENTRIES = 8
@@ -44,8 +44,21 @@ async def take(task: Task, attempt: Attempt, *, ports: Ports) -> None:
         work.say(logging.INFO, "handed over: told to stop")
         await _hand_over(work, 0)
     except Exception:  # an error of ours: the message must not pay for it
-        log.exception("%s: handed over after an unexpected error", task.conversation)
-        await _hand_over(work, None)
+        log.exception("%s: an unexpected error", task.conversation)
+        await _after_a_bug(work)
+
+
+async def _after_a_bug(work: Work) -> None:
+    """Another attempt later may know better. A message that has waited too long for that gets the apology, by the same way."""
+    if work.task.kind == "msg" and work.ports.clock.now() - work.task.first_seen > GIVE_UP:
+        work.gives_up = True
+        try:
+            await answer(work)
+        except Exception:  # not even the apology
+            log.exception("%s: the apology failed as well", work.task.conversation)
+        else:
+            return
+    await _hand_over(work, None)
 
 
 async def answer(work: Work) -> None:
@@ -119,7 +132,8 @@ async def _loop(work: Work, admission: Admission) -> None:
 
 async def _open(work: Work, admission: Admission) -> None:
     """One turn for all messages that wait, sorted by ts. Where the agent's module is broken, they go on waiting."""
-    load_agent(work)
+    if not work.gives_up:
+        load_agent(work)
     known = set(work.book.transcript.keys)
     waiting = [await _whole(work, e) for key, e in admission.mail.items() if key not in known]
     opened = work.book.transcript.opened(waiting, owner=work.me, now=work.ports.clock.now())
@@ -129,7 +143,7 @@ async def _open(work: Work, admission: Admission) -> None:
 
 async def _resume(work: Work, admission: Admission) -> None:
     """Go on with another's open turn: a new epoch first, its calls in doubt on record (R4, R5)."""
-    loaded = load_agent(work)
+    loaded = None if work.gives_up else load_agent(work)
     turn = work.turn.taken_over(
         by=work.me,
         died=admission.took and work.turn.tag not in work.owned,

@@ -48,6 +48,7 @@ class Work:
 
     me: the owner's name, fresh for every attempt.
     delivered: turns known to be delivered, by the document or because I showed them.
+    gives_up: end the turn with the apology, whatever the agent could say.
     owned: tags of turns that this attempt has owned: going on with one of them is no take-over.
     """
 
@@ -61,6 +62,7 @@ class Work:
     memory: Memory = field(default_factory=Memory)
     delivered: set[Mark | None] = field(default_factory=set[Mark | None])
     owned: set[str] = field(default_factory=set[str])
+    gives_up: bool = False
 
     @property
     def turn(self) -> Turn:

@@ -21,6 +21,7 @@ async def deliver(work: Work) -> None:
     """
     turn = work.turn
     if turn.outcome == "undeliverable":
+        await _sweep_up(work)
         work.delivered.add(turn.mark)
         return
     try:
@@ -73,11 +74,14 @@ async def _reclaim(work: Work, part: int) -> None:
 
 
 async def _undeliverable(work: Work, error: Refused) -> None:
-    """Slack will never show it: on record as such, kept aside for a person, and the thread goes on."""
-    await work.write(replace(work.turn, outcome="undeliverable"))
+    """Slack will never show it: on record as such, kept aside for a person, and the thread goes on.
+
+    The slots before the first missing one stay on record, for they may be visible; what else was posted is garbage by that.
+    """
+    turn = work.turn
+    await work.write(replace(turn, outcome="undeliverable", slots=(turn.slots or ())[: turn.kept], messy=True))
     work.say(logging.ERROR, f"undeliverable: {error}")
     await bury(work)
-    work.delivered.add(work.turn.mark)
 
 
 async def _sweep_up(work: Work) -> None:

@@ -49,7 +49,7 @@ async def finish(
         steps=tuple(steps),
         reply=Reply(parts=parts) if parts else None,
         slots=slots,
-        messy=work.turn.messy or work.memory.messy,
+        messy=work.turn.messy or work.memory.messy or (outcome == "undeliverable" and bool(work.memory.ts)),
         finished_at=work.ports.clock.now(),
         revision=work.ports.revision or None,
         model=loaded.model_name if loaded else None,

@@ -21,6 +21,8 @@ async def reserve(work: Work, upto: int, *, memory: Memory) -> None:
     """
     turn, chat, key = work.turn, work.ports.chat, work.task.conversation
     for n in range(RESERVE_TRIES + upto):
+        if memory is not work.memory:
+            return  # the turn, or its epoch, is another's by now
         if memory.lookup:
             await clean(work, memory=memory)
         missing = [part for part in range(turn.kept, upto) if part not in memory.ts]
@@ -47,7 +49,7 @@ async def clean(work: Work, *, memory: Memory) -> None:
     current = [r for r in found if r.epoch == turn.epoch and not is_garbage(r, transcript) and r.ts not in (turn.slots or ())]
     mine = _in_order(current, turn)
     for r in found:
-        if is_garbage(r, transcript) or (r in current and r.ts not in mine.values()):
+        if is_garbage(r, transcript) or (turn.owner == work.me and r in current and r.ts not in mine.values()):
             await delete(work, r.ts)
     if turn.owner == work.me:
         memory.ts, memory.lookup = mine, False

@@ -20,15 +20,19 @@ def history(transcript: Transcript) -> list[ModelMessage]:
         if turn.state == "open":
             messages += turn.steps
             continue
-        steps = turn.steps[:-1] if turn.unanswered else turn.steps
-        if turn.outcome != "answered" and steps and isinstance(steps[-1], ModelResponse):
-            steps = steps[:-1]  # nobody saw it: the turn ended otherwise
+        steps = turn.steps[:-1] if _ends_unseen(turn) else turn.steps
         messages += steps
         if not steps or not isinstance(steps[-1], ModelResponse):
             shown = "\n\n".join(turn.reply.parts) if turn.reply else ""
             at = datetime.fromtimestamp(turn.finished_at or turn.started_at, UTC)
             messages.append(ModelResponse(parts=[TextPart(shown or "(no answer)")], timestamp=at))
     return messages
+
+
+def _ends_unseen(turn: Turn) -> bool:
+    """The last response is half a round, or the turn ended otherwise than with it: nobody saw it."""
+    ends_with_response = bool(turn.steps) and isinstance(turn.steps[-1], ModelResponse)
+    return ends_with_response and (turn.outcome != "answered" or bool(turn.unanswered))
 
 
 def prompt(turn: Turn, *, named: bool) -> ModelRequest:

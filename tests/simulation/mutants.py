@@ -255,7 +255,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "half a round": Mutant(
         rule="only complete rounds become history",
-        edits=edit(HISTORY, "steps = turn.steps[:-1] if turn.unanswered else turn.steps", "steps = turn.steps"),
+        edits=edit(HISTORY, "steps = turn.steps[:-1] if _ends_unseen(turn) else turn.steps", "steps = turn.steps"),
         scene="poison after its tools",
         complaint="an incomplete round became history",
     ),

@@ -136,13 +136,13 @@ MUTANTS: dict[str, Mutant] = {
             "            except Conflict as e:\n                raise Reenter(str(e)) from e\n",
         ),
         scene="two",
-        complaint="",
+        complaint="a stray message is visible at rest",
     ),
     "blind write": Mutant(
         rule="R2: a commit holds only at its generation",
         edits=edit("fakes", '.get(path, (b"", 0))[1] != generation:', '.get(path, (b"", 0))[1] < 0:'),
         scene="two",
-        complaint="",
+        complaint="ran without a journalled intent",
     ),
     "answer posted": Mutant(
         rule="R3: answer text is never posted, it fills a recorded slot",
@@ -199,7 +199,7 @@ MUTANTS: dict[str, Mutant] = {
         rule="a lost slot keeps those before it, which may be visible",
         edits=edit(NOUN, "slots=slots[:part] + (None,) * (len(slots) - part)", "slots=(None,) * len(slots)"),
         scene="parts",
-        complaint="",
+        complaint="a visible answer was deleted",
     ),
     "parts in reverse": Mutant(
         rule="parts are reserved in order",
@@ -232,7 +232,7 @@ MUTANTS: dict[str, Mutant] = {
             "                self._is_deliverable()\n",
         ),
         scene="one",
-        complaint="",
+        complaint="ran without a journalled intent",
     ),
     "returns forgotten": Mutant(
         rule="R5: after a re-admission the same process remembers what its tools returned",
@@ -311,7 +311,7 @@ MUTANTS: dict[str, Mutant] = {
         rule="a turn's tag holds the key of its first message",
         edits=edit(NOUN, 'return f"{self.id}:{self.messages[0].key}"', "return self.id"),
         scene="erased",
-        complaint="",
+        complaint="two visible answers",
     ),
     "mail swallowed": Mutant(
         rule="whoever refreshes the token takes the mail",
@@ -323,7 +323,7 @@ MUTANTS: dict[str, Mutant] = {
         rule="R4: a take-over raises the epoch",
         edits=edit(NOUN, "owner=by, epoch=self.epoch + 1, slots=None", "owner=by, epoch=self.epoch, slots=None"),
         scene="two",
-        complaint="",
+        complaint="a visible answer was overwritten",
     ),
     "answers out of order": Mutant(
         rule="the answer of a turn is shown before the next is opened",
@@ -333,7 +333,7 @@ MUTANTS: dict[str, Mutant] = {
             'last.state == "done" and not pending.keys() - set(transcript.keys) and not last.delivered',
         ),
         scene="two",
-        complaint="",
+        complaint="visible before an earlier one",
     ),
 }
 

@@ -106,9 +106,8 @@ async def _answer(work: Work, loaded: Loaded) -> None:
         if patient or work.ports.clock.now() - work.turn.started_at < GIVE_UP:
             raise
         await apologise(work, SORRY_MODEL)
-    except Undeliverable as e:
+    except Undeliverable:
         await finish(work, (), outcome="undeliverable", steps=journal.steps)
-        work.say(logging.ERROR, f"undeliverable: {e}")
     except UsageLimitExceeded as e:
         await journal.settle()
         work.say(logging.WARNING, f"limit reached: {e}")

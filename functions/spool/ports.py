@@ -62,6 +62,14 @@ class Transcripts(Protocol):
         """Paths and summaries, ordered by path, at most `limit`, each after `after`; reads no transcript."""
         ...
 
+    async def read(self, path: str) -> bytes | None:
+        """The object exactly as stored, readable or not; None where there is none."""
+        ...
+
+    async def keep(self, data: bytes, *, media_type: str) -> str:
+        """Store bytes under their own hash, once for ever; their path, `blobs/{sha256}`. Repeating it changes nothing."""
+        ...
+
 
 class Conversations(Protocol):
     """The documents of conversations: leases, inboxes, answered keys."""
@@ -75,6 +83,10 @@ class Conversations(Protocol):
 
         Where the lease's `at` is None, the server's clock sets it. A refused write changes nothing. Raises `Conflict`.
         """
+        ...
+
+    async def expired(self, *, seconds: float, limit: int) -> Sequence[tuple[ConversationKey, Document]]:
+        """Conversations whose lease ran out more than `seconds` ago by the server's clock, the oldest first, at most `limit`."""
         ...
 
 

@@ -128,12 +128,12 @@ def test_a_mistake_in_a_statement_is_no_trouble_of_the_disk(tmp_path: Path) -> N
 
 async def test_bytes_are_read_exactly_as_stored(tmp_path: Path) -> None:
     with closing(LocalTranscripts(tmp_path)) as transcripts:
-        assert await transcripts.read_bytes(KEY.path) is None
+        assert await transcripts.read(KEY.path) is None
         await transcripts.commit(KEY.path, Transcript.empty(KEY), generation=0)
-        assert await transcripts.read_bytes(KEY.path) == Transcript.empty(KEY).dump()
+        assert await transcripts.read(KEY.path) == Transcript.empty(KEY).dump()
         with closing(sqlite3.connect(tmp_path / "transcripts.db", isolation_level=None)) as person:
             person.execute("UPDATE transcripts SET data = ?", (b"broken \xff",))
-        assert await transcripts.read_bytes(KEY.path) == b"broken \xff"
+        assert await transcripts.read(KEY.path) == b"broken \xff"
 
 
 async def test_a_person_sees_whose_lease_it_is(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ async def test_a_reply_without_a_mention_in_a_thread_whose_record_is_damaged_get
     for _ in range(2):
         await desk.take(task, plain())
     assert [s.startswith("Sorry, I could not answer this: the record") for s in desk.shown(task)] == [True]
-    assert await desk.local.read_bytes(root.conversation.path) == b"\x00\xff"
+    assert await desk.local.read(root.conversation.path) == b"\x00\xff"
     assert desk.queued() == []
 
 

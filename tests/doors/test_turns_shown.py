@@ -165,7 +165,7 @@ async def test_an_unreadable_transcript_is_never_touched_and_each_message_gets_o
     again = await desk.says("again", thread=root)
     for task in (root, root, again, again, root):
         await desk.take(task, plain())
-    assert await desk.local.read_bytes(root.conversation.path) == corrupt
+    assert await desk.local.read(root.conversation.path) == corrupt
     assert [s.startswith("Sorry, I could not answer this: the record") for s in desk.shown(root)] == [True, True]
     stand_in, _ = await desk.local.load(root.conversation.dead("unreadable"), key=root.conversation)
     assert [t.outcome for t in stand_in.turns] == ["failed", "failed"]
@@ -186,7 +186,7 @@ async def test_a_duplicate_after_the_apology_adds_nothing_even_where_the_documen
 async def test_a_transcript_that_was_mended_is_gone_on_with(desk: Desk) -> None:
     root = await desk.says()
     await desk.take(root, plain())
-    good = await desk.local.read_bytes(root.conversation.path)
+    good = await desk.local.read(root.conversation.path)
     assert good
     desk.plant(root.conversation.path, b"{")
     await desk.take(await desk.says("broken", thread=root), plain("no"))
@@ -201,7 +201,7 @@ async def test_a_newer_schema_is_waited_for_without_an_apology(
 ) -> None:
     root = await desk.says()
     await desk.take(root, plain())
-    good = await desk.local.read_bytes(root.conversation.path)
+    good = await desk.local.read(root.conversation.path)
     assert good
     data = json.dumps({**json.loads(good), **newer}).encode()
     desk.plant(root.conversation.path, data)
@@ -210,7 +210,7 @@ async def test_a_newer_schema_is_waited_for_without_an_apology(
         await desk.take(again, plain("no"))
     assert [(t.envelope, after) for t, after in desk.queued()] == [(again.envelope, 120.0)]
     assert any(r.levelno == logging.ERROR and "schema 2" in r.message for r in caplog.records)
-    assert await desk.local.read_bytes(root.conversation.path) == data
+    assert await desk.local.read(root.conversation.path) == data
     assert desk.shown(root) == ["fine"]
     desk.plant(root.conversation.path, good)
     await desk.take(desk.next_task(), plain("more"))

@@ -149,7 +149,7 @@ async def _stored(key: ConversationKey) -> bytes:
     """The transcript's bytes. Raises `Missing`."""
     settings = Settings.read()
     with closing(_store(settings)) as store:
-        data = await store.read_bytes(key.path)
+        data = await store.read(key.path)
     if data is None:
         msg = f"there is no thread {key} in {settings.state_dir}: `spool threads list` shows those that are there"
         raise Missing(msg)

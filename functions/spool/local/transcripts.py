@@ -65,7 +65,7 @@ class LocalTranscripts:
         rows = self._database.execute(_LIST, prefix, prefix + _LAST, after, limit)
         return [(path, Summary(**json.loads(metadata))) for path, metadata in rows]
 
-    async def read_bytes(self, path: str) -> bytes | None:
+    async def read(self, path: str) -> bytes | None:
         """The object exactly as stored, readable or not; None where there is none."""
         rows = self._database.execute("SELECT data FROM transcripts WHERE path = ?", path)
         return rows[0][0] if rows else None

@@ -86,7 +86,7 @@ class Conversations(Protocol):
         ...
 
     async def expired(self, *, seconds: float, limit: int) -> Sequence[tuple[ConversationKey, Document]]:
-        """Conversations whose lease ran out more than `seconds` ago by the server's clock, the oldest first, at most `limit`."""
+        """Conversations whose lease ran out more than `seconds` ago by the server's clock: the oldest, at most `limit`."""
         ...
 
 

@@ -160,6 +160,12 @@ class Desk:
             )
             db.commit()
 
+    def remove(self, path: str) -> None:
+        """Somebody deletes an object."""
+        with contextlib.closing(sqlite3.connect(self.folder / "transcripts.db")) as db:
+            assert db.execute("DELETE FROM transcripts WHERE path = ?", (path,)).rowcount == 1
+            db.commit()
+
     def object_names(self) -> list[str]:
         with contextlib.closing(sqlite3.connect(self.folder / "transcripts.db")) as db:
             return [path for (path,) in db.execute("SELECT path FROM transcripts ORDER BY path")]

@@ -4,11 +4,13 @@ The generation is the row's own AUTOINCREMENT key: a commit replaces the row, so
 none is ever given twice, not even after a delete. What a list shows stands before `data`, whose pages a list never touches.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from spool.envelope import ConversationKey
 from spool.errors import Conflict
@@ -32,6 +34,7 @@ RETURNING generation
 """
 _LIST = "SELECT path, metadata FROM transcripts WHERE path >= ?1 AND path < ?2 AND path > ?3 ORDER BY path LIMIT ?4"
 _LAST = "\U0010ffff"
+_NO_SUMMARY = Summary(title="", turns=0, last_ts="", last_user="")
 
 
 class LocalTranscripts:
@@ -63,12 +66,22 @@ class LocalTranscripts:
 
     async def list(self, *, prefix: str = "threads/", after: str = "", limit: int = 1000) -> Sequence[tuple[str, Summary]]:
         rows = self._database.execute(_LIST, prefix, prefix + _LAST, after, limit)
-        return [(path, Summary(**json.loads(metadata))) for path, metadata in rows]
+        return [(path, _summary(json.loads(metadata))) for path, metadata in rows]
 
     async def read(self, path: str) -> bytes | None:
-        """The object exactly as stored, readable or not; None where there is none."""
         rows = self._database.execute("SELECT data FROM transcripts WHERE path = ?", path)
         return rows[0][0] if rows else None
 
+    async def keep(self, data: bytes, *, media_type: str) -> str:
+        """The type stands with the bytes, for whoever looks with `sqlite3 .spool/transcripts.db`."""
+        path = f"blobs/{hashlib.sha256(data).hexdigest()}"
+        metadata = json.dumps({**asdict(_NO_SUMMARY), "media_type": media_type})
+        self._database.execute(_COMMIT, path, metadata, self._now(), data, 0)
+        return path
+
     def close(self) -> None:
         self._database.close()
+
+
+def _summary(metadata: dict[str, Any]) -> Summary:
+    return Summary(**{name: metadata[name] for name in asdict(_NO_SUMMARY)})

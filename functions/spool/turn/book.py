@@ -1,7 +1,13 @@
 """The transcript in hand, and the only way to change it (R2)."""
 
+import asyncio
 import logging
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
+from pydantic_ai.messages import ModelMessage
+
+from spool import blobs
 from spool.envelope import ConversationKey
 from spool.errors import Ambiguous, Conflict, Throttled, TooNew, Unreadable
 from spool.ports import Clock, Transcripts
@@ -12,6 +18,7 @@ from spool.turn.signals import HandOver, Reenter
 log = logging.getLogger(__name__)
 TOO_NEW_DELAY = 120.0
 COMMIT_TRIES = 4
+M = TypeVar("M", bound=ModelMessage)
 
 
 class Book:
@@ -26,6 +33,7 @@ class Book:
         self._path = key.path
         self.transcript = Transcript.empty(key)
         self.generation = 0
+        self._contents: dict[str, bytes | None] = {}
 
     @property
     def stands_in(self) -> bool:
@@ -38,7 +46,8 @@ class Book:
             await self._load()
         except Unreadable as e:
             self._path = self._key.dead("unreadable")
-            log.error("%s: %s; its bytes are kept, an apology stands in at %s", self._key, e, self._path)  # noqa: TRY400
+            text = "%s: %s; its bytes are kept, an apology stands in at %s"
+            log.error(text, self._key, e, self._path, extra={"event": "unreadable"})  # noqa: TRY400
             await self._load()
 
     async def _load(self) -> None:
@@ -47,7 +56,7 @@ class Book:
                 lambda: self._transcripts.load(self._path, key=self._key), clock=self._clock
             )
         except TooNew as e:
-            log.error("%s: %s", self._key, e)  # noqa: TRY400 - the sentence says it all
+            log.error("%s: %s", self._key, e, extra={"event": "too_new"})  # noqa: TRY400 - the sentence says it all
             raise HandOver(str(e), delay=TOO_NEW_DELAY) from e
 
     async def commit(self, transcript: Transcript) -> None:
@@ -58,12 +67,34 @@ class Book:
             except Throttled as e:  # turned away before it had any effect
                 await self._clock.sleep(pause(e, n))
             except (Conflict, Ambiguous) as e:
+                fields = {"event": "conflict", "error": type(e).__name__, "generation": self.generation}
+                log.info("%s: the commit did not hold: %s", self._key, e, extra=fields)
                 raise Reenter(str(e)) from e
             else:
                 self.transcript = transcript
                 return
         msg = "the store takes no more writes for now"
         raise Reenter(msg)
+
+    async def lift(self, message: M) -> M:
+        """The message as the transcript takes it: what is large is stored beside it first. Raises `HandOver`."""
+        light, found = blobs.lifted(message)
+        for blob in found:
+            if blob.path not in self._contents:
+                await persist(lambda b=blob: self._transcripts.keep(b.data, media_type=b.media_type), clock=self._clock)
+                self._contents[blob.path] = blob.data
+        return light
+
+    async def whole(self, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+        """The messages with everything that lies beside the transcript. Raises `HandOver`."""
+        await self._fetch(blobs.references(messages))
+        await self._fetch(blobs.nested(self._contents))
+        return blobs.whole(messages, self._contents)
+
+    async def _fetch(self, paths: Collection[str]) -> None:
+        missing = [p for p in paths if p not in self._contents]
+        read = [persist(lambda p=p: self._transcripts.read(p), clock=self._clock) for p in missing]
+        self._contents.update(zip(missing, await asyncio.gather(*read), strict=True))
 
     async def bury(self, name: str, transcript: Transcript) -> None:
         """Keep what could not be answered, for a person to read. Written once; a copy that is there already will do."""

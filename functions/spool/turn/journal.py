@@ -67,7 +67,7 @@ class Journal(AbstractCapability[Any]):
         if Agent.is_model_request_node(node):
             answered = self.steps[-1] if self.steps else None
             if isinstance(answered, ModelResponse):
-                self.steps.append(replace(node.request, instructions=None))
+                await self._add(replace(node.request, instructions=None))
             self._may_go_on()
             if isinstance(answered, ModelResponse) and self._ran_at_most_once(answered):
                 self.early = asyncio.create_task(self._commit())  # beside the model call: from here on none is in doubt
@@ -88,13 +88,18 @@ class Journal(AbstractCapability[Any]):
         """Commit a response that asks for tools, before any of them starts."""
         del ctx
         if Agent.is_model_request_node(node) and Agent.is_call_tools_node(result):
-            self.steps.append(_storable_calls(result.model_response))
+            await self._add(_storable_calls(result.model_response))
             if result.model_response.tool_calls:
                 await self.settle()
                 self._is_deliverable()
                 await self._commit()
                 self._tell_progress(result.model_response.tool_calls)
         return result
+
+    async def _add(self, step: ModelMessage) -> None:
+        """A step counts from here on, even where storing what is large in it is cut off: then it stays in the transcript."""
+        self.steps.append(step)
+        self.steps[-1] = await self.work.book.lift(step)
 
     @property
     def responses(self) -> int:
@@ -115,7 +120,7 @@ class Journal(AbstractCapability[Any]):
 
     def _may_go_on(self) -> None:
         """Stop spending when the lease is lost, or when a next round could not end in time."""
-        if self.work.admission and not self.work.admission.holds_lease:
+        if self.work.admission and self.work.admission.lease_is_lost:
             msg = "the lease is lost"
             raise Reenter(msg)
         if self.work.ports.clock.now() - self.work.begun > OUT_OF_TIME:
@@ -166,7 +171,10 @@ class Journal(AbstractCapability[Any]):
         except (Exception, asyncio.CancelledError) as e:  # a tool is the user's code: anything may come out of it
             if isinstance(e, asyncio.CancelledError) and is_cancelled():
                 raise
-            self.work.say(logging.WARNING, f"tool {call.tool_name} failed: {type(e).__name__}")
+            kind = type(e).__name__
+            self.work.say(
+                logging.WARNING, f"tool {call.tool_name} failed: {kind}", event="tool_failed", tool=call.tool_name, error=kind
+            )
             raise ToolFailed(in_doubt(call) if semantics == "at_most_once" else f"{call.tool_name} failed: {e!r:.500}") from e
 
     async def _once(self, call: ToolCallPart, run: Any) -> Any:

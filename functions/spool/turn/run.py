@@ -73,7 +73,7 @@ def load_agent(work: Work) -> Loaded | None:
     try:
         return work.ports.agent()
     except Misconfigured as e:
-        work.say(logging.ERROR, str(e))
+        work.say(logging.ERROR, str(e), event="misconfigured")
         if work.ports.clock.now() - work.task.first_seen < GIVE_UP:
             raise HandOver(str(e)) from e
         return None
@@ -110,11 +110,12 @@ async def _answer(work: Work, loaded: Loaded) -> None:
         await finish(work, (), outcome="undeliverable", steps=journal.steps)
     except UsageLimitExceeded as e:
         await journal.settle()
-        work.say(logging.WARNING, f"limit reached: {e}")
+        work.say(logging.WARNING, f"limit reached: {e}", event="limit")
         await apologise(work, f"I have stopped here: this turn reached its limit. ({e})", steps=journal.steps)
     except Exception as e:  # noqa: BLE001 - the agent is the user's code: anything may come out of it
         await journal.settle()
-        work.say(logging.ERROR, f"the agent failed: {type(e).__name__} {_where(e)}")
+        kind = type(e).__name__
+        work.say(logging.ERROR, f"the agent failed: {kind} {_where(e)}", event="agent_failed", error=kind, cause=e)
         await apologise(work, SORRY_FAILED, steps=journal.steps)
     else:
         await journal.settle()
@@ -134,7 +135,7 @@ async def _converse(work: Work, loaded: Loaded, journal: Journal) -> str:
     limits = work.ports.policy.limits
     try:
         result = await loaded.agent.run(
-            message_history=history(work.book.transcript.with_last(turn)),
+            message_history=await work.book.whole(history(work.book.transcript.with_last(turn))),
             model=loaded.model,
             deps=here,
             usage=usage(turn.steps),

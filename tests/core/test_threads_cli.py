@@ -23,11 +23,11 @@ from pydantic_ai.messages import (
 )
 from rich.console import Console
 
-from spool.cli import main
+from emulated import Place
+from spool.cli import backend, main
 from spool.cli.reading import as_markdown, show
 from spool.cli.terminal import neutral, say_table
 from spool.envelope import ConversationKey, Envelope, File
-from spool.local.transcripts import LocalTranscripts
 from spool.transcript import Reply, Transcript
 
 Run = Callable[..., tuple[int, str, str]]
@@ -67,16 +67,24 @@ def thread(text: str = "How many?", *, n: int = 0, user: str = "U1", reply: str 
     return opened.with_last(done)
 
 
-@pytest.fixture
-def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPOOL_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state"
+@pytest.fixture(params=["local", "google"])
+def somewhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty store of each backend in turn, named by the environment as for a person: the two variables of the stores."""
+    if request.param == "local":
+        monkeypatch.setenv("SPOOL_STATE_DIR", str(tmp_path / "state"))
+        return str(tmp_path / "state")
+    place: Place = request.getfixturevalue("place")
+    needless = ("SPOOL_LOCATION", "SPOOL_QUEUE")
+    for name, value in place.environment.items():
+        if name not in needless:
+            monkeypatch.setenv(name, value)
+    return f"gs://{place.bucket}"
 
 
 @pytest.fixture
-def run(state_dir: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs the command line; its exit code, stdout and stderr."""
-    del state_dir
+def run(somewhere: str, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs the command line on that store; its exit code, stdout and stderr."""
+    del somewhere
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -88,14 +96,14 @@ def run(state_dir: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     return run
 
 
-def store(state_dir: Path, *transcripts: Transcript) -> None:
-    async def commit_all(client: LocalTranscripts) -> None:
-        for t in transcripts:
-            path = ConversationKey(team=t.team, channel=t.channel, thread_ts=t.thread_ts).path
-            await client.commit(path, t, generation=0)
+def store(*transcripts: Transcript) -> None:
+    async def commit_all() -> None:
+        async with backend.transcripts(backend.read_settings()) as client:
+            for t in transcripts:
+                path = ConversationKey(team=t.team, channel=t.channel, thread_ts=t.thread_ts).path
+                await client.commit(path, t, generation=0)
 
-    with closing(LocalTranscripts(state_dir)) as client:
-        asyncio.run(commit_all(client))
+    asyncio.run(commit_all())
 
 
 def on_terminal(transcript: Transcript) -> str:
@@ -112,31 +120,32 @@ def keys(out: str) -> list[str]:
 # ---- list
 
 
-def test_list_json_is_one_array_of_what_other_programs_may_rely_on(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread(), thread("Grüße\x1b", n=1, user="U2"))
+def test_list_json_is_one_array_of_what_other_programs_may_rely_on(run: Run) -> None:
+    store(thread(), thread("Grüße\x1b", n=1, user="U2"))
     code, out, err = run("threads", "list", "--json")
     first = {"key": str(key()), "title": "How many?", "turns": 1, "last_ts": "1715000100.000000", "last_user": "U1"}
     second = {"key": str(key(1)), "title": "Grüße\x1b", "turns": 1, "last_ts": "1715000100.000001", "last_user": "U2"}
     assert (code, json.loads(out), err) == (0, [first, second], "")
 
 
-def test_where_there_is_nothing_json_is_an_empty_array_and_people_are_told_what_to_do(run: Run) -> None:
+def test_where_there_is_nothing_json_is_an_empty_array_and_people_are_told_what_to_do(somewhere: str, run: Run) -> None:
     assert run("threads", "list", "--json") == (0, "[]\n", "")
     code, out, err = run("threads", "list")
     assert (code, out) == (0, "")
-    assert "spool ask" in err
+    assert f"No threads in {somewhere}." in err
+    assert "spool ask" in err or "in Slack" in err
 
 
-def test_a_list_is_read_page_by_page_to_its_end(state_dir: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_is_read_page_by_page_to_its_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spool.cli.threads.PAGE", 2)
-    store(state_dir, *(thread(n=n, user=f"U{n % 2}") for n in range(7)))
+    store(*(thread(n=n, user=f"U{n % 2}") for n in range(7)))
     assert keys(run("threads", "list", "--json")[1]) == [str(key(n)) for n in range(7)]
     assert keys(run("threads", "list", "--json", "--user", "U1")[1]) == [str(key(n)) for n in (1, 3, 5)]
     assert keys(run("threads", "list", "--json", "--limit", "3")[1]) == [str(key(n)) for n in range(3)]
 
 
-def test_a_list_that_was_cut_says_how_to_go_on(state_dir: Path, run: Run) -> None:
-    store(state_dir, *(thread(n=n) for n in range(3)))
+def test_a_list_that_was_cut_says_how_to_go_on(run: Run) -> None:
+    store(*(thread(n=n) for n in range(3)))
     _, out, err = run("threads", "list", "--limit", "2")
     assert len(out.splitlines()) == 2
     assert f"--after {key(1)}" in err
@@ -145,8 +154,8 @@ def test_a_list_that_was_cut_says_how_to_go_on(state_dir: Path, run: Run) -> Non
     assert run("threads", "list", "--limit", "3")[2] == ""
 
 
-def test_a_pipe_gets_one_line_per_thread_with_tabs_and_no_colour(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread("two\n\twords " + HOSTILE), thread(n=1))
+def test_a_pipe_gets_one_line_per_thread_with_tabs_and_no_colour(run: Run) -> None:
+    store(thread("two\n\twords " + HOSTILE), thread(n=1))
     lines = run("threads", "list")[1].splitlines()
     assert [line.split("\t") for line in lines] == [
         [str(key()), "two words ]0;owned[2J[red]x[/red]evil31m next", "1", "2024-05-06 12:55:00 UTC", "U1"],
@@ -167,14 +176,14 @@ def test_in_a_terminal_a_key_stays_in_one_piece_and_a_title_is_no_markup() -> No
 # ---- show
 
 
-def test_show_json_is_exactly_what_is_stored(state_dir: Path, run: Run) -> None:
+def test_show_json_is_exactly_what_is_stored(run: Run) -> None:
     transcript = thread("Grüße " + HOSTILE)
-    store(state_dir, transcript)
+    store(transcript)
     assert run("threads", "show", str(key()), "--json") == (0, transcript.dump().decode(), "")
 
 
-def test_show_tells_who_said_what_which_tools_ran_and_how_it_ended(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread())
+def test_show_tells_who_said_what_which_tools_ran_and_how_it_ended(run: Run) -> None:
+    store(thread())
     code, out, _ = run("threads", "show", str(key()))
     assert code == 0
     assert out.splitlines() == [
@@ -198,21 +207,21 @@ def test_show_tells_who_said_what_which_tools_ran_and_how_it_ended(state_dir: Pa
     ]
 
 
-def test_a_thread_may_be_named_by_its_path_in_the_store(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread())
+def test_a_thread_may_be_named_by_its_path_in_the_store(run: Run) -> None:
+    store(thread())
     assert run("threads", "show", key().path) == run("threads", "show", str(key()))
 
 
-def test_a_turn_at_work_is_shown_as_open(state_dir: Path, run: Run) -> None:
+def test_a_turn_at_work_is_shown_as_open(run: Run) -> None:
     done = thread()
-    store(state_dir, done.with_last(replace(done.turns[0], state="open", outcome=None, reply=None, slots=None, attempts=1)))
+    store(done.with_last(replace(done.turns[0], state="open", outcome=None, reply=None, slots=None, attempts=1)))
     out = run("threads", "show", str(key()))[1]
     assert "t0 · open, attempt 2" in out
     assert "not answered yet" in out
 
 
-def test_show_messages_is_what_pydantic_ai_reads_back(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread())
+def test_show_messages_is_what_pydantic_ai_reads_back(run: Run) -> None:
+    store(thread())
     messages = ModelMessagesTypeAdapter.validate_json(run("threads", "show", str(key()), "--messages")[1])
     assert [type(m) for m in messages] == [ModelRequest, ModelResponse, ModelRequest, ModelResponse]
     assert isinstance(messages[0].parts[0], UserPromptPart)
@@ -245,8 +254,8 @@ def test_what_people_write_in_their_languages_and_emoji_is_kept() -> None:
 # ---- export
 
 
-def test_a_markdown_export_quotes_people_and_keeps_the_answers_markdown(state_dir: Path, run: Run, tmp_path: Path) -> None:
-    store(state_dir, thread("# no\nheading *here*"))
+def test_a_markdown_export_quotes_people_and_keeps_the_answers_markdown(run: Run, tmp_path: Path) -> None:
+    store(thread("# no\nheading *here*"))
     code, out, _ = run("threads", "export", str(key()))
     assert code == 0
     assert out.startswith("# \\# no heading \\*here\\*\n")
@@ -258,8 +267,8 @@ def test_a_markdown_export_quotes_people_and_keeps_the_answers_markdown(state_di
     assert file.read_text(encoding="utf-8") == out
 
 
-def test_exported_messages_are_those_that_show_prints(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread())
+def test_exported_messages_are_those_that_show_prints(run: Run) -> None:
+    store(thread())
     assert run("threads", "export", str(key()), "--format", "messages") == run("threads", "show", str(key()), "--messages")
 
 
@@ -276,10 +285,8 @@ def test_exported_messages_are_those_that_show_prints(state_dir: Path, run: Run)
         (("export", "T1/C1/1715000000.000000", "--out", "/no/such/folder/file"), "--out"),
     ],
 )
-def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(
-    state_dir: Path, run: Run, arguments: tuple[str, ...], wanted: str
-) -> None:
-    store(state_dir, thread())
+def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(run: Run, arguments: tuple[str, ...], wanted: str) -> None:
+    store(thread())
     code, out, err = run("threads", *arguments)
     assert (code, out) == (1, "")
     assert err.startswith("spool: ")
@@ -288,9 +295,10 @@ def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(
     assert "\x1b" not in err
 
 
-def test_a_broken_transcript_is_named_and_its_bytes_can_still_be_read(state_dir: Path, run: Run) -> None:
-    store(state_dir, thread())
-    with closing(sqlite3.connect(state_dir / "transcripts.db", isolation_level=None)) as database:
+@pytest.mark.parametrize("somewhere", ["local"], indirect=True)
+def test_a_broken_transcript_is_named_and_its_bytes_can_still_be_read(somewhere: str, run: Run) -> None:
+    store(thread())
+    with closing(sqlite3.connect(Path(somewhere) / "transcripts.db", isolation_level=None)) as database:
         database.execute("UPDATE transcripts SET data = ?", (b'{"schema":',))
     code, out, err = run("threads", "show", str(key()))
     assert (code, out) == (1, "")

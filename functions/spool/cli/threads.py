@@ -3,18 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from spool.cli import backend
 from spool.envelope import ConversationKey
 from spool.errors import BadInput, Missing, TooNew, Unreadable
-from spool.settings import Settings
 
 if TYPE_CHECKING:  # the model library behind them takes a second: only a command that needs them waits for it
-    from spool.local.transcripts import LocalTranscripts
+    from spool.ports import Transcripts
     from spool.transcript import Summary, Transcript
 
 PAGE = 500
@@ -86,16 +85,10 @@ def conversation(text: str) -> ConversationKey:
     return ConversationKey.parse(text.strip().removeprefix("threads/").removesuffix(".json"))
 
 
-def _store(settings: Settings) -> "LocalTranscripts":
-    from spool.local.transcripts import LocalTranscripts
-
-    return LocalTranscripts(settings.state_dir)
-
-
 async def _listed(*, user: str, limit: int | None, after: str) -> "tuple[list[tuple[str, Summary]], bool]":
     """The first `limit` that match, and whether there are more."""
     found: list[tuple[str, Summary]] = []
-    with closing(_store(Settings.read())) as store:
+    async with backend.transcripts(backend.read_settings()) as store:
         async for path, summary in _pages(store, after):
             if user not in ("", summary.last_user):
                 continue
@@ -105,7 +98,7 @@ async def _listed(*, user: str, limit: int | None, after: str) -> "tuple[list[tu
     return found, False
 
 
-async def _pages(store: "LocalTranscripts", after: str) -> "AsyncIterator[tuple[str, Summary]]":
+async def _pages(store: "Transcripts", after: str) -> "AsyncIterator[tuple[str, Summary]]":
     while page := await store.list(after=after, limit=PAGE):
         for entry in page:
             yield entry
@@ -132,9 +125,15 @@ def _print_table(found: "list[tuple[str, Summary]]", *, more: bool) -> None:
     if rows:
         say_table(Console(), HEAD, rows)
     else:
-        typer.echo(f"No threads in {Settings.read().state_dir}. Ask something: spool ask 'What can you do?'", err=True)
+        typer.echo(_nothing(), err=True)
     if more:
         typer.echo(f"There are more: spool threads list --after {rows[-1][0]}", err=True)
+
+
+def _nothing() -> str:
+    settings = backend.read_settings()
+    first = "Mention the agent in Slack" if settings.google else "Ask something: spool ask 'What can you do?'"
+    return f"No threads in {backend.place(settings)}. {first}"
 
 
 def _print_thread(transcript: "Transcript", key: ConversationKey) -> None:
@@ -147,11 +146,11 @@ def _print_thread(transcript: "Transcript", key: ConversationKey) -> None:
 
 async def _stored(key: ConversationKey) -> bytes:
     """The transcript's bytes. Raises `Missing`."""
-    settings = Settings.read()
-    with closing(_store(settings)) as store:
+    settings = backend.read_settings()
+    async with backend.transcripts(settings) as store:
         data = await store.read(key.path)
     if data is None:
-        msg = f"there is no thread {key} in {settings.state_dir}: `spool threads list` shows those that are there"
+        msg = f"there is no thread {key} in {backend.place(settings)}: `spool threads list` shows those that are there"
         raise Missing(msg)
     return data
 

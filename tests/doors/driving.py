@@ -1,4 +1,7 @@
-"""Drives `spool dev --no-simulator` from outside, as a process group of its own that may be killed at any instant."""
+"""Drives `spool dev --no-simulator` from outside, as a process group of its own that may be killed at any instant.
+
+On the local backend, or, in a `Place` of the emulators, on Google's: there the environment alone says so.
+"""
 
 import asyncio
 import contextlib
@@ -14,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from queues import EmulatedQueue, LocalQueue, WaitingTasks
 
+from emulated import Place
+from spool.cli import backend
 from spool.console.deliveries import Terms
 from spool.console.server import serve
 from spool.console.workspace import Workspace
 from spool.envelope import ConversationKey
-from spool.local.transcripts import LocalTranscripts
-from spool.settings import inherited
+from spool.settings import STORES, Settings, inherited
 from spool.slack.signature import sign
 from spool.transcript import Transcript
 
@@ -38,6 +43,7 @@ class Driven:
     slack: Workspace
     slack_port: int
     environment: Mapping[str, str]
+    queue: WaitingTasks
     process: asyncio.subprocess.Process | None = None
     kills: list[str] = field(default_factory=list[str])
 
@@ -77,11 +83,8 @@ class Driven:
     async def transcript(self, ts: str) -> Transcript:
         """The transcript of the thread that message `ts` roots."""
         key = ConversationKey(team=self.slack.installation.team, channel=CHANNEL, thread_ts=ts)
-        transcripts = LocalTranscripts(self.state_dir)
-        try:
+        async with backend.transcripts(Settings.read(self.environment, google=STORES)) as transcripts:
             return (await transcripts.load(key.path, key=key))[0]
-        finally:
-            transcripts.close()
 
     def answers(self, ts: str) -> list[str]:
         """What the agent shows in a thread, placeholders and progress left out."""
@@ -131,9 +134,9 @@ class Driven:
 
 @contextlib.asynccontextmanager
 async def driven(
-    folder: Path, *, room: str = "slow_room:agent", deliver: bool = True, **environment: str
+    folder: Path, place: Place | None = None, *, room: str = "slow_room:agent", deliver: bool = True, **environment: str
 ) -> AsyncGenerator[Driven]:
-    """A running Spool in `folder`; with `deliver` the workspace sends its events there."""
+    """A running Spool in `folder`, on Google's backend where there is a `place`; with `deliver` it gets the events."""
     port = _free_port()
     terms = Terms(ingress=f"http://127.0.0.1:{port}/slack/events" if deliver else "", secret=SECRET, retry_delays=(0.1, 0.5, 2))
     slack = Workspace(folder / "slack", terms=terms)
@@ -146,9 +149,11 @@ async def driven(
             "SPOOL_AGENT": room,
             "PYTHONPATH": str(ROOMS),
             "TRACES": str(folder / "traces"),
+            **(place.environment if place else {"SPOOL_BACKEND": "local"}),
             **environment,
         }
-        spool = Driven(folder, port, slack, slack_port, inherited(given))
+        queue = EmulatedQueue(place) if place else LocalQueue(folder / "state")
+        spool = Driven(folder, port, slack, slack_port, inherited(given), queue)
         try:
             await spool.start()
             yield spool

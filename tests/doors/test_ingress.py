@@ -1,6 +1,7 @@
 """The public door: every request, however hostile, gets a clear answer; nothing is acked that is not in the queue."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import subprocess
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import alone, free_port
 from functions_framework.aio import create_asgi_app  # pyright: ignore[reportUnknownVariableType] - untyped
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
+from emulated import Place
+from frames import counted
 from spool.errors import Ambiguous, Refused, Throttled
+from spool.google.emulated import make_queue
 from spool.local.queue import Queue as StoredQueue
 from spool.local.tasks import LocalTasks
 from spool.policy import Policy
@@ -326,7 +331,7 @@ async def test_under_functions_framework_an_acked_message_is_on_disk(tmp_path: P
     assert envelope.text == "<@U0BOT> my salary?"
 
 
-HEAVY = ["pydantic", "pydantic_ai", "slack_sdk", "slack_bolt", "aiohttp", "google.cloud.firestore", "google.cloud.storage"]
+HEAVY = ["pydantic", "pydantic_ai", "slack_sdk", "slack_bolt", "google.cloud.firestore", "google.cloud.storage"]
 PROBE = """
 import sys
 import ingress
@@ -334,8 +339,116 @@ print(*sorted(set(sys.modules) & set(sys.argv[1:])))
 """
 
 
-def test_the_door_loads_nothing_heavy(tmp_path: Path) -> None:
-    environ = {"SLACK_SIGNING_SECRET": SECRET, "SPOOL_STATE_DIR": str(tmp_path / "state")}
-    command = [sys.executable, "-c", PROBE, *HEAVY, "typer", "rich"]
+ON_GOOGLE = {
+    "SPOOL_BACKEND": "google",
+    "GOOGLE_CLOUD_PROJECT": "p",
+    "SPOOL_LOCATION": "europe-west1",
+    "SPOOL_QUEUE": "spool",
+    "SPOOL_WORKER_URL": "https://worker.example.com",
+    "SPOOL_WORKER_AUDIENCE": "spool-worker",
+    "SPOOL_TASKS_SERVICE_ACCOUNT": "spool-tasks@p.iam.gserviceaccount.com",
+}
+LOADED: dict[str, tuple[dict[str, str], list[str]]] = {
+    "local": ({}, ["aiohttp", "google.auth", "google.api_core", "grpc"]),
+    "google": (ON_GOOGLE, ["sqlite3", "spool.local.tasks", "jwt"]),  # aiohttp is never beside it: google-auth would load it
+}
+
+
+@pytest.mark.parametrize("backend", LOADED)
+def test_the_door_loads_nothing_heavy_and_the_adapters_of_one_backend(tmp_path: Path, backend: str) -> None:
+    settings, other = LOADED[backend]
+    environ = {"SLACK_SIGNING_SECRET": SECRET, "SPOOL_STATE_DIR": str(tmp_path / "state"), **settings}
+    command = [sys.executable, "-c", PROBE, *HEAVY, *other, "typer", "rich"]
     done = subprocess.run(command, env=environ, cwd=tmp_path, check=True, capture_output=True, text=True)  # noqa: S603 - our own probe
     assert done.stdout.strip() == ""
+
+
+async def test_health_names_the_revision() -> None:
+    named = ingress.Door(secrets=(SECRET,), policy=Policy(), tasks=Queue(), now=lambda: NOW, revision="spool-ingress-abc")
+    assert bytes((await named.answer("GET", "/health", {}, stream())).body) == b"ok spool-ingress-abc"
+
+
+async def test_the_other_header_of_googles_frontend_names_the_trace_as_well() -> None:
+    queue, body = Queue(), event()
+    await post(door(queue), body, signed(body) | {"x-cloud-trace-context": "0af7651916cd43dd8448eb211c80319c/11;o=1"})
+    assert queue.tasks[0].trace == "00-0af7651916cd43dd8448eb211c80319c-000000000000000b-01"
+
+
+async def test_one_line_says_what_was_acked_and_how_fast(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await post(door(Queue()), event())
+    [record] = caplog.records
+    assert (record.levelname, record.__dict__["event"], record.__dict__["latency_ms"]) == ("INFO", "acked", 0.0)
+
+
+# ---- on Google Cloud's queue
+
+
+def slack_says(n: int) -> str:
+    return f"171500{n:04}.000100"
+
+
+async def test_an_ack_costs_one_call_to_the_queue_and_one_line(place: Place, tmp_path: Path) -> None:
+    async with counted(place.emulators.tasks) as wire:
+        environment = {**place.environment, "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{wire.port}"}
+        async with alone("ingress", tmp_path, environment) as running:
+            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            assert [await running.event("my salary?", ts=slack_says(n), traceparent=trace) for n in range(10)] == [200] * 10
+            log, told = running.log, running.events()
+    assert (wire.calls, wire.connections) == (10, 1)
+    assert [line["event"] for line in told] == ["acked"] * 10
+    assert told[0]["key"] == f"C0A:{slack_says(0)}"
+    assert told[0]["logging.googleapis.com/trace"] == f"projects/{place.project}/traces/0af7651916cd43dd8448eb211c80319c"
+    assert 0 < told[0]["latency_ms"] < 2500
+    assert "salary" not in log
+
+
+async def test_without_its_queue_the_ingress_says_503_and_why_once_and_takes_the_retry(place: Place, tmp_path: Path) -> None:
+    async with alone("ingress", tmp_path, {**place.environment, "SPOOL_QUEUE": "late"}) as running:
+        assert await running.event("hello", ts=slack_says(1)) == 503
+        [line] = running.events()
+        make_queue(project=place.project, location=place.location, queue="late", emulator=place.emulators.tasks)
+        assert await running.event("hello", ts=slack_says(1), X_Slack_Retry_Num="1") == 200
+        assert [line["event"] for line in running.events()] == ["not_queued", "acked"]
+    assert (line["severity"], line["conversation"]) == ("ERROR", f"T0A/C0A/{slack_says(1)}")
+    assert "SPOOL_QUEUE" in line["message"]
+
+
+async def test_an_unreachable_queue_is_waited_for_no_longer_than_slack_waits(place: Place, tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**place.environment, "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{port}"}
+    async with alone("ingress", tmp_path, environment) as running:
+        assert await running.event("hello", ts=slack_says(1)) == 503
+        async with counted(place.emulators.tasks, port=port):
+            assert await running.event("hello", ts=slack_says(1), X_Slack_Retry_Num="1") == 200
+        refused, acked = running.events()
+    assert (refused["event"], acked["event"]) == ("not_queued", "acked")
+    assert refused["latency_ms"] < 2500
+
+
+async def test_a_queue_that_never_answers_is_left_within_two_seconds(place: Place, tmp_path: Path) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        environment = {**place.environment, "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{port}"}
+        async with alone("ingress", tmp_path, environment) as running:
+            assert await running.event("hello", ts=slack_says(1)) == 503
+            [line] = running.events()
+    assert 1000 < line["latency_ms"] < 2500
+    assert line["severity"] == "ERROR"
+
+
+@pytest.mark.parametrize("target", ["ingress", "worker"])
+def test_a_missing_setting_is_one_sentence(target: str, tmp_path: Path) -> None:
+    environ = {"SPOOL_BACKEND": "google", "SPOOL_STATE_DIR": str(tmp_path), "PYTHONPATH": str(Path(ingress.__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", f"import {target}"], env=environ, check=False, capture_output=True, text=True)  # noqa: S603
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("spool: set SLACK_")
+    assert "GOOGLE_CLOUD_PROJECT, " in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from driving import CHANNEL, PERSON, Driven, driven, is_alive
 
-TURNS = 20
-PRECISE = 10
+from emulated import Place
+
+TURNS = {"local": 20, "google": 5}
+PRECISE = {"local": 10, "google": 3}
+"""How many; on the emulators each death costs the queue's backoff."""
+
 VICTIMS = ("everything", "worker child", "worker master", "everything", "worker child")
 
 
@@ -33,11 +37,11 @@ async def is_open(spool: Driven, ts: str) -> bool:
     return last is not None and last.state == "open"
 
 
-async def test_twenty_turns_survive_one_sigkill_each_at_a_random_moment(folder: Path) -> None:
-    rng = random.Random(20)
+async def test_turns_survive_one_sigkill_each_at_a_random_moment(folder: Path, on: Place | None) -> None:
+    rng, turns = random.Random(20), TURNS["google" if on else "local"]
     hit, gone = 0, list[bool]()
-    async with driven(folder) as spool:
-        for i in range(TURNS):
+    async with driven(folder, on) as spool:
+        for i in range(turns):
             ts = await spool.slack.say(CHANNEL, PERSON, f"<@{spool.slack.installation.user}> order {i}.")
             await spool.until(lambda i=i: [t for t in spool.traces() if f"order {i}." in t["text"]])
             running = next(t["pid"] for t in spool.traces() if f"order {i}." in t["text"])
@@ -51,18 +55,19 @@ async def test_twenty_turns_survive_one_sigkill_each_at_a_random_moment(folder: 
         answers = {text: spool.answers(ts) for ts, text in threads.items()}
         charges = Counter(t["text"] for t in spool.traces() if t["what"] == "charge")
     assert all(gone), "the process that ran the turn is gone"
-    assert hit >= 15, f"{hit} of {TURNS} kills hit an open turn"
-    assert len(answers) == TURNS
+    assert hit >= turns * 3 / 4, f"{hit} of {turns} kills hit an open turn"
+    assert len(answers) == turns
     assert {len(a) for a in answers.values()} == {1}, answers
     assert not any("Sorry" in a[0] for a in answers.values()), answers
     assert set(charges.values()) == {1}, charges
 
 
-async def test_ten_messages_survive_the_death_of_everything_at_the_instant_of_their_200(folder: Path) -> None:
-    async with driven(folder, deliver=False, THINK="0.05") as spool:
+async def test_messages_survive_the_death_of_everything_at_the_instant_of_their_200(folder: Path, on: Place | None) -> None:
+    precise = PRECISE["google" if on else "local"]
+    async with driven(folder, on, deliver=False, THINK="0.05") as spool:
         bot = spool.slack.installation.user
         threads = list[str]()
-        for i in range(PRECISE):
+        for i in range(precise):
             text = f"<@{bot}> precise {i}."
             ts = await spool.slack.say(CHANNEL, PERSON, text)
             event = {"type": "app_mention", "user": PERSON, "text": text, "ts": ts, "channel": CHANNEL, "event_ts": ts}
@@ -72,7 +77,7 @@ async def test_ten_messages_survive_the_death_of_everything_at_the_instant_of_th
             await spool.start()
         await spool.until(lambda: all(len(spool.answers(ts)) == 1 for ts in threads))
         charges = Counter(t["text"] for t in spool.traces() if t["what"] == "charge")
-    assert len(charges) == PRECISE
+    assert len(charges) == precise
     assert set(charges.values()) == {1}, charges
 
 
@@ -85,8 +90,8 @@ async def test_nothing_outlives_spool_dev_when_it_is_killed_alone(folder: Path) 
         await spool.until(lambda: not any(is_alive(pid) for pid in family), within=5)
 
 
-async def test_a_reload_in_mid_turn_hands_the_turn_over_and_answers_it_once(folder: Path) -> None:
-    async with driven(folder, THINK="1") as spool:
+async def test_a_reload_in_mid_turn_hands_the_turn_over_and_answers_it_once(folder: Path, on: Place | None) -> None:
+    async with driven(folder, on, THINK="1") as spool:
         ts = await spool.slack.say(CHANNEL, PERSON, f"<@{spool.slack.installation.user}> order while reloading.")
         await spool.until(lambda: [t for t in spool.traces() if t["what"] == "thinking"])
         os.kill(spool.pids("worker")[0], signal.SIGTERM)

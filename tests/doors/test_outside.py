@@ -5,73 +5,29 @@ import contextlib
 import io
 import os
 import signal
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from driving import CHANNEL, PERSON, SECRET, Driven, driven
+from driving import CHANNEL, SECRET, driven
+from judging import come_to_rest, judge, say
 
+from emulated import Place
 from spool.console.faults import Fault
 from spool.slack.signature import sign
 
 QUICK = "quick_room:agent"
+MIN_BACKOFF = 2.0
+"""Seconds that Cloud Tasks waits before it tries again; the local dispatcher sees at once that nobody listens."""
 
 
-async def say(spool: Driven, text: str, *, thread_ts: str | None = None) -> str:
-    return await spool.slack.say(CHANNEL, PERSON, f"<@{spool.slack.installation.user}> {text}.", thread_ts=thread_ts)
-
-
-def waiting(spool: Driven, kind: str) -> int:
-    """How many tasks of a kind are in the queue."""
-    with contextlib.closing(sqlite3.connect(spool.state_dir / "queue.db")) as db:
-        return db.execute("SELECT count(*) FROM tasks WHERE instr(CAST(body AS TEXT), ?)", (f'"kind":"{kind}"',)).fetchone()[0]
-
-
-def hurry(spool: Driven, kind: str) -> None:
-    """Make the tasks of a kind due now, as if the time of their delay had passed."""
-    with contextlib.closing(sqlite3.connect(spool.state_dir / "queue.db", timeout=10)) as db:
-        db.execute("UPDATE tasks SET due = 0 WHERE attempts = 0 AND instr(CAST(body AS TEXT), ?)", (f'"kind":"{kind}"',))
-        db.commit()
-
-
-async def come_to_rest(spool: Driven) -> None:
-    """Wait until every event is acked and every task done; those that wait for a time need not wait."""
-    await spool.slack.settled(within=30)
-
-    def at_rest(kind: str) -> Callable[[], bool]:
-        def look() -> bool:
-            hurry(spool, kind)
-            return not waiting(spool, kind)
-
-        return look
-
-    for kind in ("msg", "tidy"):
-        await spool.until(at_rest(kind))
-
-
-async def judge(spool: Driven) -> None:
-    """Every message in one turn, every turn with one visible answer in its slot, in order; every charge at most once."""
-    said = spool.slack.messages(CHANNEL)
-    roots = [m["ts"] for m in said if m.get("thread_ts", m["ts"]) == m["ts"] and m.get("user") == PERSON]
-    for root in roots:
-        thread = spool.slack.messages(CHANNEL, root)
-        turns = (await spool.transcript(root)).turns
-        keys = [m.key for t in turns for m in t.messages]
-        assert sorted(keys) == [f"{CHANNEL}:{m['ts']}" for m in thread if m.get("user") == PERSON]
-        assert [t.outcome for t in turns] == ["answered"] * len(turns)
-        assert [t.slots for t in turns] == [(m["ts"],) for m in thread if m.get("bot_id")], "one message each, and no stray"
-        assert all("charged for" in a for a in spool.answers(root)), spool.answers(root)
-    charges = Counter(t["text"] for t in spool.traces() if t["what"] == "charge")
-    assert set(charges.values()) == {1}, charges
-
-
-async def test_events_that_come_twice_late_out_of_order_or_again_are_answered_once_each(tmp_path: Path) -> None:
-    async with driven(tmp_path, room=QUICK) as spool:
+async def test_events_that_come_twice_late_out_of_order_or_again_are_answered_once_each(
+    tmp_path: Path, on: Place | None
+) -> None:
+    async with driven(tmp_path, on, room=QUICK) as spool:
         for kind in ("twice", "lost", "reordered", "late"):
             spool.slack.faults.add(Fault(method="events", kind=kind, times=3, seconds=0.5))
             root = await say(spool, f"first {kind}")
@@ -92,8 +48,10 @@ TROUBLE = [
 ]
 
 
-async def test_slack_losing_delaying_or_refusing_its_answers_does_not_lose_or_double_one_of_ours(tmp_path: Path) -> None:
-    async with driven(tmp_path, room=QUICK) as spool:
+async def test_slack_losing_delaying_or_refusing_its_answers_does_not_lose_or_double_one_of_ours(
+    tmp_path: Path, on: Place | None
+) -> None:
+    async with driven(tmp_path, on, room=QUICK) as spool:
         for fault in TROUBLE:
             spool.slack.faults.add(fault)
             root = await say(spool, f"{fault.method} {fault.kind}")
@@ -103,9 +61,14 @@ async def test_slack_losing_delaying_or_refusing_its_answers_does_not_lose_or_do
         await judge(spool)
 
 
-@pytest.mark.parametrize("kind", ["lost", "unavailable", "throttled"])
-async def test_a_lookup_that_fails_after_a_lost_reservation_leaves_one_answer_and_no_stray(tmp_path: Path, kind: Any) -> None:
-    async with driven(tmp_path, room=QUICK) as spool:
+LOOKUPS = [("local", "lost"), ("local", "unavailable"), ("local", "throttled"), ("google", "lost")]
+
+
+@pytest.mark.parametrize(("on", "kind"), LOOKUPS, indirect=["on"])
+async def test_a_lookup_that_fails_after_a_lost_reservation_leaves_one_answer_and_no_stray(
+    tmp_path: Path, on: Place | None, kind: Any
+) -> None:
+    async with driven(tmp_path, on, room=QUICK) as spool:
         spool.slack.faults.add(Fault(method="chat.postMessage", kind="lost"))
         spool.slack.faults.add(Fault(method="conversations.replies", kind=kind, seconds=1, times=2))
         root = await say(spool, "two faults")
@@ -114,8 +77,8 @@ async def test_a_lookup_that_fails_after_a_lost_reservation_leaves_one_answer_an
         await judge(spool)
 
 
-async def test_twenty_messages_in_five_threads_at_once_are_answered_in_their_threads(tmp_path: Path) -> None:
-    async with driven(tmp_path, room=QUICK) as spool:
+async def test_twenty_messages_in_five_threads_at_once_are_answered_in_their_threads(tmp_path: Path, on: Place | None) -> None:
+    async with driven(tmp_path, on, room=QUICK) as spool:
         roots = [await say(spool, f"root {n}") for n in range(5)]
         for n in range(3):
             for i, root in enumerate(roots):
@@ -138,8 +101,8 @@ EVENTS: list[bytes] = [
 ]
 
 
-async def test_hostile_bytes_at_the_ingress_reach_no_queue_and_harm_nobody(tmp_path: Path) -> None:
-    async with driven(tmp_path, room=QUICK) as spool, aiohttp.ClientSession() as http:
+async def test_hostile_bytes_at_the_ingress_reach_no_queue_and_harm_nobody(tmp_path: Path, on: Place | None) -> None:
+    async with driven(tmp_path, on, room=QUICK) as spool, aiohttp.ClientSession() as http:
         for body in HOSTILE:
             assert await status(http, spool.events_url, body, secret="a stranger's") == 401
         for body in (*HOSTILE, *EVENTS):
@@ -147,7 +110,7 @@ async def test_hostile_bytes_at_the_ingress_reach_no_queue_and_harm_nobody(tmp_p
         assert await status(http, spool.events_url, b" " * ((1 << 20) + 1), secret=SECRET) == 413
         for raw in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST /slack/events HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"):
             await shout(spool.port, raw)
-        assert waiting(spool, "msg") == 0
+        assert spool.queue.waiting("msg") == 0
         root = await say(spool, "still there?")
         await spool.until(lambda: spool.answers(root))
         await come_to_rest(spool)
@@ -175,9 +138,9 @@ async def shout(port: int, raw: bytes) -> None:
 
 @pytest.mark.parametrize(("victim", "within"), [("worker child", 5), ("worker master", 15), ("everything", 20)])
 async def test_after_a_sigkill_a_turn_goes_on_within_seconds(
-    tmp_path: Path, victim: str, within: float, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, on: Place | None, victim: str, within: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with driven(tmp_path, THINK="1.0") as spool:
+    async with driven(tmp_path, on, THINK="1.0") as spool:
         root = await say(spool, "slow")
         await spool.until(lambda: spool.traces() and len(spool.slack.messages(CHANNEL, root)) == 2)
         master, running = spool.pids("worker")[0], spool.traces()[0]["pid"]
@@ -194,5 +157,5 @@ async def test_after_a_sigkill_a_turn_goes_on_within_seconds(
         await come_to_rest(spool)
         await judge(spool)
     with capsys.disabled():
-        print(f"\n{victim} killed: first Slack call of the resumed turn after {took:.2f} s")  # noqa: T201 - for whoever reads
-    assert took < within
+        print(f"\n{'google' if on else 'local'}, {victim} killed: first Slack call of the resumed turn after {took:.2f} s")  # noqa: T201 - for whoever reads
+    assert took < within + (MIN_BACKOFF if on else 0)

@@ -380,3 +380,10 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
         chat = SlackChat(token=TOKEN, api_url=f"http://127.0.0.1:{port}/api/")
         await chat.reserve(await thread(workspace), tag="t0", epoch=1, part=0)
         await chat.close()
+
+
+async def test_who_the_token_speaks_for_is_asked_of_slack_itself(chat: SlackChat, workspace: Workspace) -> None:
+    assert await chat.who() == workspace.installation.user
+    workspace.faults.add(Fault(method="auth.test", kind="refused", error="token_revoked"))
+    with pytest.raises(Refused, match="token_revoked"):
+        await chat.who()

@@ -116,12 +116,12 @@ async def test_where_no_successor_can_be_created_the_queue_must_try_again_and_th
 
 async def test_a_task_that_could_not_even_be_admitted_comes_again_and_is_answered_once(desk: Desk) -> None:
     task = await desk.says()
-    desk.conversations.before["read"] = failing()
+    desk.transcripts.before["load"] = failing()
     desk.tasks.before["create"] = failing()
     with pytest.raises(NotHandedOn):
         await desk.take(task, plain(), name="k")
     desk.tasks.before.clear()
-    desk.conversations.before.clear()
+    desk.transcripts.before.clear()
     await desk.take(task, plain(), name="k", retry=1)
     assert desk.shown(task) == ["fine"]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from spool.cli import ask, dev, threads
+from spool.cli import ask, conversations, dev, doctor, emulators, threads, why
+from spool.cli.deploy import manifest, setup, smoke, stage
 from spool.errors import SpoolError
 
 app = typer.Typer(
@@ -20,7 +21,15 @@ app = typer.Typer(
 )
 app.command("dev")(dev.command)
 app.command("ask")(ask.command)
+app.command("emulators")(emulators.command)
+app.command("why")(why.command)
+app.command("stage")(stage.command)
+app.command("manifest")(manifest.command)
+app.command("doctor")(doctor.command)
+app.command("setup")(setup.command)
+app.add_typer(smoke.app, name="smoke")
 app.add_typer(threads.app, name="threads")
+app.add_typer(conversations.app, name="conversations")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spool.cli import dev
+from spool.cli import backend, behind, dev
 from spool.envelope import ConversationKey
 from spool.errors import BadInput, Misconfigured, Refused, SpoolError
 from spool.settings import Settings
@@ -70,7 +70,7 @@ def command(
         msg = "it is empty: say what to ask"
         raise typer.BadParameter(msg, param_hint="TEXT")
     question = Question(text=text, channel=channel, thread=thread, user=user)
-    turn, asked = asyncio.run(_ask(question, settings=Settings.read(), patience=timeout))
+    turn, asked = asyncio.run(_ask(question, settings=behind.read_settings(), patience=timeout))
     _print_answer(turn, asked)
     if turn.outcome != "answered":
         msg = f"the turn ended as {turn.outcome}: see the worker's log, and `spool threads show {asked.conversation}`"
@@ -81,17 +81,19 @@ async def _ask(question: Question, *, settings: Settings, patience: float) -> "t
     """Raises `BadInput` for a place that is not there, `SpoolError` when no answer is visible in time."""
     from rich.console import Console
 
-    from spool.local.transcripts import LocalTranscripts
-
-    with _progress(Console(stderr=True)) as tell, contextlib.closing(LocalTranscripts(settings.state_dir)) as transcripts:
+    with _progress(Console(stderr=True)) as tell:
         tell("starting")
-        async with _machine(settings) as running, _workspace(running.console_url) as workspace:
+        async with (
+            _machine(settings) as running,
+            _workspace(running.console_url) as workspace,
+            backend.transcripts(behind.settings_of(running.emulated)) as transcripts,
+        ):
             asked = await workspace.say(question)
             try:
                 async with asyncio.timeout(patience):
                     return await _answer(asked, transcripts, workspace, tell), asked
             except TimeoutError:
-                raise SpoolError(_too_late(asked, settings, patience)) from None
+                raise SpoolError(_too_late(asked, running, settings, patience)) from None
 
 
 @contextlib.asynccontextmanager
@@ -200,9 +202,10 @@ def stage(turn: "Turn | None", visible: list[Json]) -> str:
     return f"reserved {first['ts']}" if first["text"] == "…" else html.unescape(first["text"].split("\n")[0][:200])
 
 
-def _too_late(asked: Asked, settings: Settings, patience: float) -> str:
+def _too_late(asked: Asked, running: dev.Dev, settings: Settings, patience: float) -> str:
+    where = "the emulated queue" if running.emulated else settings.state_dir
     return (
-        f"no answer within {patience:g} seconds; the message is not lost: it waits in {settings.state_dir}, and `spool dev` "
+        f"no answer within {patience:g} seconds; the message is not lost: it waits in {where}, and `spool dev` "
         f"goes on with it, unless functions/policy.py ignores it; see `spool threads show {asked.conversation}`"
     )
 

@@ -5,6 +5,7 @@
 
 The two functions run under the real functions-framework. A child that dies is started again; none outlives this process.
 Everything that matters lies in SPOOL_STATE_DIR: killing this at any instant, and starting it again, loses nothing.
+On Google's backend the queue and the stores are emulators instead, and what matters is there: `spool.cli.behind`.
 """
 
 import asyncio
@@ -22,12 +23,13 @@ from urllib.parse import urlsplit
 
 import typer
 
+from spool.cli import behind
 from spool.cli.child import FUNCTIONS, Child
+from spool.cli.emulators import emulators as all_emulators
 from spool.errors import Misconfigured
 from spool.local.address import worker_port
 from spool.local.lock import Lock
-from spool.local.token import new_token
-from spool.settings import Settings, inherited
+from spool.settings import Settings
 
 FREEING_LOOKS = 40
 LOOK = 0.5
@@ -36,10 +38,14 @@ LOOK = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dev:
-    """A running `spool dev`: base URLs without a trailing slash; no console without the simulator."""
+    """A running `spool dev`: base URLs without a trailing slash; no console without the simulator.
+
+    emulated: the variables that say where everything is in Google's emulators; empty on the local backend.
+    """
 
     console_url: str
     ingress_url: str
+    emulated: Mapping[str, str]
 
 
 def command(
@@ -47,11 +53,13 @@ def command(
     port: Annotated[int, typer.Option(help="Port of the ingress.")] = 3001,
     console_port: Annotated[int, typer.Option(help="Port of the local workspace.")] = 3000,
     simulator: Annotated[bool, typer.Option(help="Run a Slack workspace on this machine. Without: SLACK_API_URL.")] = True,
+    emulators: Annotated[bool, typer.Option("--emulators", help="Run on Google's emulators, found or started.")] = False,
 ) -> None:
     """Run everything on this machine: both functions, the queue, and a Slack workspace."""
     need = () if simulator else ("SLACK_SIGNING_SECRET", "SLACK_BOT_TOKEN", "SLACK_API_URL")
-    settings = Settings.read(need=need)
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError), contextlib.ExitStack() as stack:
+        found = stack.enter_context(all_emulators()) if emulators else None
+        settings = behind.read_settings(need=need, emulators=found)
         asyncio.run(_until_stopped(settings, port=port, console_port=console_port, simulator=simulator))
 
 
@@ -63,6 +71,9 @@ async def _until_stopped(settings: Settings, *, port: int, console_port: int, si
         typer.echo(f"Spool is running. Slack events: {dev.ingress_url}/slack/events   State: {settings.state_dir}")
         if simulator:
             typer.echo(f'A Slack workspace of its own: {dev.console_url}   Try: {sys.argv[0]} ask "What can you do?"')
+        if dev.emulated:
+            typer.echo("For `spool threads` in another terminal:")
+            typer.echo("\n".join(f"export {n}={v}" for n, v in {"SPOOL_BACKEND": "google", **dev.emulated}.items()))
         await asyncio.Event().wait()
 
 
@@ -79,23 +90,24 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         await _only_one(settings, stack)
         port = port or _free_port()
-        dev = Dev(console_url="", ingress_url=f"http://127.0.0.1:{port}")
+        dev = Dev(console_url="", ingress_url=f"http://127.0.0.1:{port}", emulated=behind.places(settings))
         if simulator:
             settings, dev = await _workspace(settings, dev, console_port, stack)
         worker_url = settings.worker_url or f"http://127.0.0.1:{worker_port(settings.state_dir)}"
         await _until_free(port, "choose another with --port")
         await _until_free(urlsplit(worker_url).port or 80, f"delete {settings.state_dir / 'worker-port'} to choose another")
+        await behind.prepare(settings)
         children = [
-            Child("worker", urlsplit(worker_url).port or 80, _environment(settings, worker_url), quiet=quiet),
-            Child("ingress", port, _environment(settings, worker_url), quiet=quiet),
+            Child("worker", urlsplit(worker_url).port or 80, behind.environment(settings, worker_url), quiet=quiet),
+            Child("ingress", port, behind.environment(settings, worker_url), quiet=quiet),
         ]
         start = await stack.enter_async_context(_background())
         for child in children:
             start(child.keep_running())
-        start(_dispatch(settings, worker_url))
+        start(behind.keep_calling(settings, worker_url))
         start(_reload_on_edit(children[0]))
         await asyncio.gather(*(child.answers() for child in children))
-        (settings.state_dir / "dev.json").write_text(json.dumps({"console": dev.console_url, "ingress": dev.ingress_url}))
+        _record(settings, dev)
         yield dev
 
 
@@ -108,7 +120,13 @@ def found(settings: Settings) -> Dev | None:
         lock.give()
         return None
     value = json.loads(path.read_text())
-    return Dev(console_url=value["console"], ingress_url=value["ingress"])
+    return Dev(console_url=value["console"], ingress_url=value["ingress"], emulated=value.get("emulated", {}))
+
+
+def _record(settings: Settings, dev: Dev) -> None:
+    """For `found`, and whoever waits for the start."""
+    value = {"console": dev.console_url, "ingress": dev.ingress_url, "emulated": dict(dev.emulated)}
+    (settings.state_dir / "dev.json").write_text(json.dumps(value))
 
 
 async def _only_one(settings: Settings, stack: contextlib.AsyncExitStack) -> None:
@@ -150,12 +168,6 @@ async def _bound(server: contextlib.AbstractAsyncContextManager[int], port: int)
         await server.__aexit__(None, None, None)
 
 
-async def _dispatch(settings: Settings, worker_url: str) -> None:
-    from spool.local.dispatcher import Dispatcher
-
-    await Dispatcher(settings.state_dir, worker_url=worker_url, token=new_token(settings.state_dir)).run()
-
-
 @contextlib.asynccontextmanager
 async def _background() -> AsyncGenerator[Callable[[Coroutine[Any, Any, None]], None]]:
     """Starts what runs beside the block and ends with it; what fails ends the block, and is raised from it."""
@@ -169,22 +181,6 @@ async def _background() -> AsyncGenerator[Callable[[Coroutine[Any, Any, None]], 
                     task.cancel()
     except ExceptionGroup as e:
         raise e.exceptions[0] from None
-
-
-def _environment(settings: Settings, worker_url: str) -> Mapping[str, str]:
-    """What the functions read: this process's environment, with what was decided here."""
-    decided = {
-        "SLACK_SIGNING_SECRET": ",".join(settings.signing_secrets),
-        "SLACK_BOT_TOKEN": settings.bot_token,
-        "SLACK_API_URL": settings.slack_api_url,
-        "SPOOL_BACKEND": "local",
-        "SPOOL_STATE_DIR": str(settings.state_dir),
-        "SPOOL_WORKER_URL": worker_url,
-        "PYDANTIC_AI_NO_BANNER": "1",
-        "PYTHONDONTWRITEBYTECODE": "",  # without bytecode a restart takes three times as long
-        "PYTHONUNBUFFERED": "1",
-    }
-    return inherited(decided)
 
 
 async def _until_free(port: int, remedy: str) -> None:

@@ -112,6 +112,11 @@ class Seen:
     token: str
     read_at: float
 
+    def ran_out(self, seconds: float) -> bool:
+        """Whether there is a lease and it ran out more than `seconds` ago."""
+        lease = self.document.lease
+        return lease is not None and self.read_at - (lease.at or 0.0) > lease.ttl_s + seconds
+
     def may_be_taken(self, *, me: str, task: Task, attempt: Attempt) -> bool:
         """Nobody holds the lease, or I do, or its owner named me as successor, or it ran out, or the queue says that the
         holder's attempt is over (the same task comes again with a higher retry count)."""
@@ -119,6 +124,6 @@ class Seen:
         return (
             lease is None
             or lease.owner in (me, task.after)
-            or self.read_at - (lease.at or 0.0) > lease.ttl_s
+            or self.ran_out(0.0)
             or (lease.task == attempt.name and attempt.retry > lease.retry)
         )

@@ -7,6 +7,7 @@ import pytest
 from backends import Backend, envelope, in_threads
 
 from spool.conversation import Document, Lease
+from spool.envelope import ConversationKey
 from spool.errors import Conflict
 from spool.ports import Conversations
 
@@ -94,12 +95,12 @@ async def test_a_lease_without_a_time_gets_the_servers(backend: Backend) -> None
     conversations = backend.conversations()
     token = await conversations.write(KEY, document(), token=None)
     first = await conversations.read(KEY)
-    await backend.pass_time(20.0)
+    await backend.pass_time(backend.moment)
     await conversations.write(KEY, document(), token=token)
     second = await conversations.read(KEY)
     assert first
     assert first.document.lease
-    assert first.document.lease.at == pytest.approx(backend.now() - 20.0, abs=1.0)
+    assert first.document.lease.at == pytest.approx(backend.now() - backend.moment, abs=1.0)
     assert second
     assert second.document.lease
     assert second.document.lease.at == pytest.approx(backend.now(), abs=1.0)
@@ -119,12 +120,12 @@ async def test_a_lease_with_a_time_keeps_it(backend: Backend) -> None:
 async def test_a_read_tells_the_servers_time(backend: Backend) -> None:
     conversations = backend.conversations()
     await conversations.write(KEY, document(), token=None)
-    await backend.pass_time(61.0)
+    await backend.pass_time(backend.moment)
     seen = await conversations.read(KEY)
     assert seen
     assert seen.document.lease
     assert seen.document.lease.at
-    assert seen.read_at - seen.document.lease.at == pytest.approx(61.0, abs=1.0)
+    assert seen.read_at - seen.document.lease.at == pytest.approx(backend.moment, abs=1.0)
 
 
 async def test_a_write_touches_no_other_conversation(backend: Backend) -> None:
@@ -132,6 +133,91 @@ async def test_a_write_touches_no_other_conversation(backend: Backend) -> None:
     other = envelope(thread=1).conversation
     await conversations.write(KEY, document(), token=None)
     assert await conversations.read(other) is None
+
+
+async def test_what_left_a_document_is_gone(backend: Backend) -> None:
+    """Answered mail must not come back, nor a lease that was given up."""
+    conversations = backend.conversations()
+    token = await conversations.write(KEY, document().with_mail(envelope(n=1)), token=None)
+    idle = Document(answered=("C1:1.2",), delivered=("t0", "me"))
+    token = await conversations.write(KEY, idle, token=token)
+    seen = await conversations.read(KEY)
+    assert seen
+    assert (seen.document, seen.token) == (idle, token)
+    await conversations.write(KEY, Document().with_mail(envelope(n=2)), token=token)
+    seen = await conversations.read(KEY)
+    assert seen
+    assert seen.document == Document().with_mail(envelope(n=2))
+
+
+@pytest.mark.parametrize("text", ["", "\x00\u2028\U0010ffff", "__name__", "`a.b*/[]`", "x" * 40_000])
+async def test_whatever_people_write_is_read_again(backend: Backend, text: str) -> None:
+    conversations = backend.conversations()
+    mail = Document().with_mail(envelope(text))
+    await conversations.write(KEY, mail, token=None)
+    seen = await conversations.read(KEY)
+    assert seen
+    assert seen.document == mail
+
+
+async def test_half_a_surrogate_pair_loses_no_mail(backend: Backend) -> None:
+    """JSON carries it, other encodings cannot."""
+    conversations = backend.conversations()
+    await conversations.write(KEY, Document().with_mail(envelope("a\ud800b", n=7)), token=None)
+    seen = await conversations.read(KEY)
+    assert seen
+    assert seen.document.inbox[envelope(n=7).key].text in ("a\ud800b", "a?b")
+
+
+async def test_a_document_that_cannot_be_read_tells_nothing_and_is_written_anew(backend: Backend) -> None:
+    conversations = backend.conversations()
+    await conversations.write(KEY, document(), token=None)
+    await backend.spoil(KEY)
+    seen = await conversations.read(KEY)
+    assert seen
+    assert seen.document == Document()
+    await conversations.write(KEY, document("new"), token=seen.token)
+    assert await owner(conversations) == "new"
+
+
+async def leased(backend: Backend, thread: int, *, age: float, ttl_s: float = 60.0) -> tuple[ConversationKey, Document]:
+    """A thread whose holder was last heard of `age` seconds ago."""
+    mail = envelope(thread=thread)
+    lease = Lease(owner="me", task=f"task {thread}", retry=0, at=float(int(backend.now() - age)), ttl_s=ttl_s)
+    made = Document(lease=lease).with_mail(mail)
+    await backend.conversations().write(mail.conversation, made, token=None)
+    return mail.conversation, made
+
+
+async def test_the_expired_are_those_whose_lease_ran_out_long_enough_ago_the_oldest_first(backend: Backend) -> None:
+    newer, oldest = await leased(backend, 1, age=200.0), await leased(backend, 2, age=300.0)
+    just_ran_out = await leased(backend, 3, age=75.0)
+    await leased(backend, 4, age=0.0)
+    await leased(backend, 5, age=400.0, ttl_s=1000.0)
+    conversations = backend.conversations()
+    await conversations.write(envelope(thread=6).conversation, Document(answered=("C1:1.2",)), token=None)
+    assert await conversations.expired(seconds=30.0, limit=9) == [oldest, newer]
+    assert await conversations.expired(seconds=0.0, limit=9) == [oldest, newer, just_ran_out]
+    assert await conversations.expired(seconds=1000.0, limit=9) == []
+
+
+async def test_the_expired_are_at_most_as_many_as_asked_for_and_nothing_hides_them(backend: Backend) -> None:
+    """Neither a longer lease nor a document that cannot be read."""
+    await leased(backend, 1, age=900.0, ttl_s=5000.0)
+    spoilt, _ = await leased(backend, 2, age=800.0)
+    await backend.spoil(spoilt)
+    second, first = await leased(backend, 3, age=200.0), await leased(backend, 4, age=300.0)
+    conversations = backend.conversations()
+    assert await conversations.expired(seconds=30.0, limit=1) == [first]
+    assert await conversations.expired(seconds=30.0, limit=2) == [first, second]
+    assert await conversations.expired(seconds=30.0, limit=3) == [first, second]
+
+
+async def test_where_nothing_is_leased_nothing_expired(backend: Backend) -> None:
+    conversations = backend.conversations()
+    assert await conversations.expired(seconds=0.0, limit=5) == []
+    await conversations.write(KEY, document(at=1.0), token=None)
+    assert await conversations.expired(seconds=0.0, limit=0) == []
 
 
 def test_of_two_writers_with_one_token_exactly_one_wins_200_times(backend: Backend) -> None:

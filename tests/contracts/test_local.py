@@ -20,7 +20,6 @@ from spool.local.lock import Lock
 from spool.local.queue import Backoff, Queue
 from spool.local.tasks import LocalTasks
 from spool.local.transcripts import LocalTranscripts
-from spool.transcript import Transcript
 
 KEY = envelope().conversation
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (x)"
@@ -124,16 +123,6 @@ def test_a_mistake_in_a_statement_is_no_trouble_of_the_disk(tmp_path: Path) -> N
         pytest.raises(sqlite3.ProgrammingError),
     ):
         database.execute("SELECT ?", 1, 2)
-
-
-async def test_bytes_are_read_exactly_as_stored(tmp_path: Path) -> None:
-    with closing(LocalTranscripts(tmp_path)) as transcripts:
-        assert await transcripts.read(KEY.path) is None
-        await transcripts.commit(KEY.path, Transcript.empty(KEY), generation=0)
-        assert await transcripts.read(KEY.path) == Transcript.empty(KEY).dump()
-        with closing(sqlite3.connect(tmp_path / "transcripts.db", isolation_level=None)) as person:
-            person.execute("UPDATE transcripts SET data = ?", (b"broken \xff",))
-        assert await transcripts.read(KEY.path) == b"broken \xff"
 
 
 async def test_a_person_sees_whose_lease_it_is(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ async def test_a_task_is_delivered_until_it_is_acked(backend: Backend) -> None:
 
 
 async def test_a_delayed_task_is_not_delivered_before_its_time(backend: Backend) -> None:
-    await backend.tasks().create(task(), delay=15.0)
-    await backend.pass_time(14.9)
+    await backend.tasks().create(task(), delay=backend.moment)
+    await backend.pass_time(0.75 * backend.moment)
     assert await backend.delivered() == []
-    await backend.pass_time(0.2)
+    await backend.pass_time(0.26 * backend.moment)
     assert await backend.delivered() == [task()]
 
 

@@ -1,6 +1,7 @@
 """`spool.ports.Transcripts`, sentence by sentence, on every backend."""
 
 import asyncio
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -186,3 +187,73 @@ async def test_a_list_reads_no_transcript(backend: Backend) -> None:
     paths = await listed(backend)
     await backend.overwrite(paths[1], b"no transcript at all")
     assert [(p, s.title) for p, s in await backend.transcripts().list()][1] == (paths[1], "thread 1")
+
+
+ODD = ("Grüße 👋", "100% %41 %zz", "\x00\n\t\x7f \u2028", "'quoted' \"too\" \\", " spaces around ", "x" * 80)
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_a_list_shows_whatever_people_write(backend: Backend, odd: str) -> None:
+    transcripts = backend.transcripts()
+    await transcripts.commit(KEY.path, transcript(odd), generation=0)
+    assert [s.title for _, s in await transcripts.list()] == [odd]
+
+
+async def test_half_a_surrogate_pair_in_a_title_is_no_trouble(backend: Backend) -> None:
+    transcripts = backend.transcripts()
+    await transcripts.commit(KEY.path, transcript("a\ud800b"), generation=0)
+    assert [s.title for _, s in await transcripts.list()] in (["a\ud800b"], ["a?b"])
+    assert (await transcripts.load(KEY.path, key=KEY))[0].title == "a?b"
+
+
+async def test_a_long_list_has_no_gap_where_the_store_ends_a_page(backend: Backend) -> None:
+    """Cloud Storage sends a thousand names at a time."""
+    transcripts = backend.transcripts()
+    paths = [f"threads/T1/C1/{n:05}.json" for n in range(1003)]
+    for start in range(0, 1003, 59):
+        await asyncio.gather(*[transcripts.commit(p, transcript(), generation=0) for p in paths[start : start + 59]])
+    assert [p for p, _ in await transcripts.list(limit=2000)] == paths
+    assert [p for p, _ in await transcripts.list(limit=1001, after=paths[0])] == paths[1:1002]
+
+
+async def test_a_transcript_of_many_megabytes_is_committed_by_one_writer_only(backend: Backend) -> None:
+    """Cloud Storage takes more than 8 MiB in several requests; the last one decides."""
+    transcripts = backend.transcripts()
+    large = replace(transcript("large"), participation={"x": "y" * 9_000_000})
+    first = await transcripts.commit(KEY.path, large, generation=0)
+    second = await transcripts.commit(KEY.path, large, generation=first)
+    with pytest.raises(Conflict):
+        await transcripts.commit(KEY.path, large, generation=first)
+    assert await transcripts.load(KEY.path, key=KEY) == (large, second)
+
+
+async def test_bytes_are_read_exactly_as_stored(backend: Backend) -> None:
+    transcripts = backend.transcripts()
+    assert await transcripts.read(KEY.path) is None
+    await transcripts.commit(KEY.path, transcript("mine"), generation=0)
+    assert await transcripts.read(KEY.path) == transcript("mine").dump()
+    await backend.overwrite(KEY.path, b"broken \xff")
+    assert await transcripts.read(KEY.path) == b"broken \xff"
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "text/plain; charset=utf-8", "", "nonsense\r\nX-Evil: 1", "ü" * 300])
+async def test_what_is_kept_is_read_under_its_hash_whatever_it_says_it_is(backend: Backend, media_type: str) -> None:
+    path = await backend.transcripts().keep(b"\x00\xff" * 99, media_type=media_type)
+    assert path == "blobs/" + hashlib.sha256(b"\x00\xff" * 99).hexdigest()
+    assert await backend.transcripts().read(path) == b"\x00\xff" * 99
+
+
+async def test_keeping_again_changes_nothing_also_by_many_at_once(backend: Backend) -> None:
+    transcripts = backend.transcripts()
+    paths = await asyncio.gather(*[transcripts.keep(b"same", media_type="text/plain") for _ in range(20)])
+    assert len(set(paths)) == 1
+    await backend.overwrite(paths[0], b"other")
+    assert await transcripts.keep(b"same", media_type="text/plain") == paths[0]
+    assert await transcripts.read(paths[0]) == b"other"
+
+
+async def test_what_is_kept_is_no_thread(backend: Backend) -> None:
+    transcripts = backend.transcripts()
+    path = await transcripts.keep(b"data", media_type="text/plain")
+    assert await transcripts.list() == []
+    assert [p for p, _ in await transcripts.list(prefix="blobs/")] == [path]

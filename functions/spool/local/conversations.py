@@ -1,13 +1,13 @@
 """The documents of conversations on this machine: `spool.ports.Conversations` over one table.
 
 The token is the row's AUTOINCREMENT key, as in transcripts.py: one of a document that was lost never fits its successor.
-team to task are for people who look with `sqlite3 .spool/conversations.db`; nothing reads them.
+team to task are for `expired`, and for people who look with `sqlite3 .spool/conversations.db`.
 """
 
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS conversations (
 """
 
 _READ = "SELECT CAST(document AS BLOB), CAST(version AS TEXT) FROM conversations WHERE id = ?"
+_LEASED = "SELECT team, channel, thread_ts, CAST(document AS BLOB) FROM conversations WHERE owner IS NOT NULL"
 _WRITE = """
 INSERT OR REPLACE INTO conversations (id, team, channel, thread_ts, owner, task, document)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE (SELECT CAST(version AS TEXT) FROM conversations WHERE id = ?1) IS ?8
@@ -69,6 +70,17 @@ class LocalConversations:
             msg = f"the document of {key} is no longer the one that was read: read it again"
             raise Conflict(msg)
         return rows[0][0]
+
+    async def expired(self, *, seconds: float, limit: int) -> Sequence[tuple[ConversationKey, Document]]:
+        """Every lease is looked at: those of conversations at work are few."""
+        now = self._now()
+        found: list[tuple[float, ConversationKey, Document]] = []
+        for team, channel, thread_ts, text in self._database.execute(_LEASED):
+            key = ConversationKey(team=team, channel=channel, thread_ts=thread_ts)
+            seen = Seen(document=_document(text, key), token="", read_at=now)
+            if (lease := seen.document.lease) and seen.ran_out(seconds):
+                found.append((lease.at or 0.0, key, seen.document))
+        return [(key, document) for _, key, document in sorted(found, key=lambda f: f[:2])[:limit]]
 
     def close(self) -> None:
         self._database.close()

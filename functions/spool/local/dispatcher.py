@@ -4,6 +4,8 @@
         ▲                  │
         └──retry, later────┘ anything else, a lost connection, the deadline
 
+It is the scheduler, too: a POST /sweep each minute, whatever comes of it.
+
 An attempt is counted in the file before its request leaves, and nothing else is written until its end is known: this process
 may be killed at any instant. One dispatcher works on a state directory; a second one waits for the first to end.
 
@@ -31,6 +33,9 @@ POLL = 0.01
 
 _WAIT = 0.05
 _TROUBLE_PAUSE = 1.0
+SWEEP = 60.0
+"""Seconds between two sweeps, and what one may take."""
+
 _OK = range(200, 300)
 _BACK_OFF = (429, 503)
 _NO_ANSWER = 504
@@ -90,6 +95,7 @@ class Dispatcher:
         self._reachable = False
         self._held_until = 0.0
         self._holds = 0
+        self._next_sweep = 0.0
 
     async def run(self) -> None:
         """Until cancelled; attempts in flight are then cut, and due again at the next start."""
@@ -111,6 +117,7 @@ class Dispatcher:
 
     async def _forever(self, session: aiohttp.ClientSession, group: asyncio.TaskGroup) -> None:
         next_due: float | None = None
+        self._next_sweep = self._now() + SWEEP  # who hangs has run that long; whoever died before is known to the queue
         while True:
             if not self._reachable:
                 await self._worker_listens()
@@ -121,6 +128,9 @@ class Dispatcher:
                 _log.exception("the queue cannot be read; the next try is in %s s", _TROUBLE_PAUSE)
                 self._look_again = True
                 await self._sleep(_TROUBLE_PAUSE)
+            if self._next_sweep <= self._now():
+                self._next_sweep = self._now() + SWEEP
+                group.create_task(self._sweep(session))
             await self._sleep(POLL)
 
     async def _worker_listens(self) -> None:
@@ -167,6 +177,15 @@ class Dispatcher:
         except (aiohttp.ClientError, TimeoutError, OSError) as e:
             _log.warning("task %s, retry %d: no answer: %r", dispatch.name, dispatch.retry, e)
             return _Answer(status=_NO_ANSWER, reached=getattr(e, "errno", None) != errno.ECONNREFUSED)
+
+    async def _sweep(self, session: aiohttp.ClientSession) -> None:
+        """Whatever becomes of it: there is a next one."""
+        url, timeout = f"{self._worker_url}/sweep", aiohttp.ClientTimeout(total=SWEEP)
+        try:
+            async with session.post(url, headers=self._fixed, timeout=timeout, allow_redirects=False) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as e:
+            _log.debug("sweep: no answer: %r", e)
 
     def _settle(self, dispatch: Dispatch, answer: _Answer) -> None:
         """Write down how an attempt ended."""

@@ -75,7 +75,8 @@ class Task:
             msg = f"a task's body is JSON: {e}"
             raise BadInput(msg) from e
         if not isinstance(value, dict) or cast("dict[str, Any]", value).get("schema") != SCHEMA:
-            msg = f"a task's body is a JSON object with schema {SCHEMA}, not {body[:80]!r}"
+            found = cast("dict[str, Any]", value).get("schema") if isinstance(value, dict) else type(value).__name__
+            msg = f"a task's body is a JSON object with schema {SCHEMA}, not {found!r:.40}"
             raise BadInput(msg)
         fields = cast("dict[str, Any]", value)
         key = ConversationKey(

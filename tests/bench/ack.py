@@ -131,14 +131,18 @@ def think(rounds: int) -> Pairs:
 
 
 @contextmanager
-def serving(source: Path, state: Path) -> Generator[tuple[int, int]]:
-    """A function under the real functions-framework: its port, and the id of its process group. No process outlives this."""
+def serving(source: Path, state: Path, *, python: str = sys.executable, **more: str) -> Generator[tuple[int, int]]:
+    """A function under the real functions-framework: its port, and the id of its process group. No process outlives this.
+
+    python: whose functions-framework. more: of the environment.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("functions-framework")), "--target", "ingress", "--source", str(source)]
+    command = [str(Path(python).with_name("functions-framework")), "--target", "ingress", "--source", str(source)]
     environ = {"SLACK_SIGNING_SECRET": SECRET, "SPOOL_STATE_DIR": str(state), "XDG_RUNTIME_DIR": str(state), "PATH": os.defpath}
-    process = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], env=environ, start_new_session=True)
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env={**environ, **more}, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield port, process.pid
     finally:

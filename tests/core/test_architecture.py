@@ -22,6 +22,8 @@ OWNERS = {
     "slack_sdk": ("spool.slack",),
     "slack_bolt": ("spool.slack", "agent.listeners"),
     "google": ("spool.google",),
+    "grpc": ("spool.google",),
+    "jwt": ("spool.google.identity",),
     "aiohttp": ("spool.local.dispatcher", "spool.slack.chat", "spool.console", "spool.cli"),
     "typer": ("spool.cli",),
     "rich": ("spool.cli",),

@@ -54,6 +54,9 @@ class Worker:
         self.bodies: list[bytes] = []
         self.times: list[float] = []
         self.url = ""
+        self.sweep: Answer | None = None
+        """What answers a sweep; 404 where nothing does."""
+
         self.open = asyncio.Event()
         """Set at the end of a test: lets go of whoever waits."""
 
@@ -84,6 +87,8 @@ class Worker:
     async def serve(self, port: int = 0) -> AsyncGenerator[None]:
         app = web.Application()
         app.router.add_post("/task", self.handle)
+        if self.sweep:
+            app.router.add_post("/sweep", self.sweep)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -468,3 +473,34 @@ async def test_a_task_from_another_process_is_noticed(tmp_path: Path, worker: Wo
         await worker.got(1)
         process.join()
     assert worker.bodies == [task(7).encode()]
+
+
+# ---- sweeps
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 500, 503])
+async def test_each_minute_the_worker_is_asked_to_sweep_whatever_it_answers(tmp_path: Path, time: Time, status: int) -> None:
+    worker, asked = Worker(time), list[tuple[float, str]]()
+
+    async def sweep(request: web.Request) -> web.Response:
+        asked.append((time.now() - START, request.headers["Authorization"]))
+        return web.Response(status=status)
+
+    worker.sweep = sweep
+    async with worker.serve(), running(dispatcher(tmp_path, worker, time)):
+        await time.after(185.0)
+        await create(tmp_path, time)
+        await worker.got(1)
+    assert [token for _, token in asked] == ["Bearer secret"] * 3
+    assert all(60 * n <= at < 60 * n + 30 for n, (at, _) in enumerate(asked, 1))
+
+
+async def test_a_sweep_that_hangs_keeps_no_task_waiting(tmp_path: Path, time: Time) -> None:
+    worker = Worker(time)
+    worker.sweep = worker.wait
+    async with worker.serve(), running(dispatcher(tmp_path, worker, time)):
+        await time.after(61.0)
+        await create(tmp_path, time)
+        await worker.got(1)
+        await time.after(10.0)
+        assert left(tmp_path) == 0

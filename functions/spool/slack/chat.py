@@ -96,6 +96,10 @@ class SlackChat:
         if client and client.session:
             await client.session.close()
 
+    async def who(self) -> str:
+        """The user that the token speaks for. Raises `Refused`, `Ambiguous`."""
+        return str((await self._call("auth.test")).get("user_id") or "")
+
     def parts(self, reply: str) -> tuple[str, ...]:
         return render.split(reply)
 

@@ -95,12 +95,13 @@ resource "google_project_iam_member" "builder" {
   member  = local.member["builder"]
 }
 
-# deployer: whoever may deploy what runs as the worker can do what the worker can. So guard the branch, the tags and the approval.
+# deployer: whoever may deploy what runs as the worker can do what the worker can, read the transcripts too. So guard the branch,
+# the tags and the approval, and who may start a build or act as this account.
 
 resource "google_project_iam_member" "deployer" {
   # checkov:skip=CKV_GCP_49: deploying from source has no smaller role; whom it may act as is said one by one below
   for_each = toset([
-    "roles/run.sourceDeveloper",               # deploy both services from source; no IAM of theirs
+    "roles/run.sourceDeveloper",               # deploy both services from source; no IAM of theirs. Reads and adds objects of every bucket
     "roles/serviceusage.serviceUsageConsumer", # what deploying from source asks for
     "roles/logging.logWriter",                 # the build's own log
   ])

@@ -2,6 +2,12 @@
 # alert_channels names. Where nobody is named there are no alerts: Google charges by the condition, and the dashboard shows the same.
 
 locals {
+  # Commands that are ready to be pasted: whoever is woken has not read README.
+  doctor = "`spool doctor --project ${var.project_id} --region ${var.region}`"
+  back = { for name in ["ingress", "worker"] :
+    name => "`gcloud run services update-traffic spool-${name} --project=${var.project_id} --region=${var.region} --to-revisions=REVISION=100`"
+  }
+
   queue_metric   = "resource.type=\"cloud_tasks_queue\" AND resource.labels.queue_id=\"${google_cloud_tasks_queue.spool.name}\" AND metric.type=\"cloudtasks.googleapis.com/queue"
   ingress_metric = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.ingress.name}\" AND metric.type=\"run.googleapis.com"
   worker_metric  = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.worker.name}\" AND metric.type=\"run.googleapis.com"
@@ -12,26 +18,26 @@ locals {
       title  = "More than 50 tasks wait for 10 minutes"
       filter = "${local.queue_metric}/depth\"", aligner = "ALIGN_MEAN", reducer = "REDUCE_SUM"
       period = "60s", threshold = 50, during = "600s"
-      todo   = "Look at the worker's errors on the dashboard first; if there are none it is load: raise worker_max_instances in the tfvars and apply."
+      todo   = "Look at the worker's errors on the dashboard first; if there are none it is load: raise worker_max_instances in the tfvars, apply, and build at once: the queue already sends what only the new revision can take."
     }
     attempt_delays = {
       title  = "Tasks start a minute late (p95)"
       filter = "${local.queue_metric}/task_attempt_delays\"", aligner = "ALIGN_DELTA", reducer = "REDUCE_PERCENTILE_95"
       period = "300s", threshold = 60000, during = "300s" # milliseconds
-      todo   = "The queue is throttled or the worker is full: see whether the worker answers 429 or 5xx on the dashboard, then raise worker_max_instances."
+      todo   = "The queue is throttled or the worker is full: see whether the worker answers 429 or 5xx on the dashboard, then raise worker_max_instances in the tfvars, apply, and build at once."
     }
     failed_attempts = {
       title  = "More than a tenth of the queue's attempts fail"
       filter = "${local.queue_metric}/task_attempt_count\" AND metric.labels.response_code!=\"ok\"", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
       of     = "${local.queue_metric}/task_attempt_count\""
       period = "600s", threshold = 0.1, during = "300s"
-      todo   = "Run `spool doctor`: the worker cannot even hand messages on, and the queue keeps them; if a deploy just happened, roll the worker back."
+      todo   = "Run ${local.doctor}: the worker cannot even hand messages on, and the queue keeps them; if a deploy just happened, take the worker back: ${local.back["worker"]}."
     }
     ingress_errors = {
       title  = "The ingress answers 5xx"
       filter = "${local.ingress_metric}/request_count\" AND metric.labels.response_code_class=\"5xx\"", aligner = "ALIGN_SUM", reducer = "REDUCE_SUM"
       period = "300s", threshold = 3, during = "0s"
-      todo   = "Slack sends these again for five minutes only: run `spool doctor`, and roll the ingress back if a deploy just happened."
+      todo   = "Slack sends these again for five minutes only: run ${local.doctor}, and if a deploy just happened take the ingress back: ${local.back["ingress"]}."
     }
     ingress_latency = {
       title  = "The ingress needs more than 2.5 s (p99)"
@@ -43,7 +49,7 @@ locals {
       title  = "The worker is short of memory (p99 above 90 %)"
       filter = "${local.worker_metric}/container/memory/utilizations\"", aligner = "ALIGN_DELTA", reducer = "REDUCE_PERCENTILE_99"
       period = "300s", threshold = 0.9, during = "300s"
-      todo   = "Lower worker_concurrency in the tfvars, apply and deploy: an instance out of memory kills all its turns, which then start again."
+      todo   = "Lower worker_concurrency in the tfvars, apply and build: an instance out of memory kills all its turns, which then start again."
     }
   }
 
@@ -83,7 +89,7 @@ locals {
       title     = "The agent cannot be loaded"
       events    = ["misconfigured"]
       more_than = 0, within = "60s"
-      todo      = "Read the ERROR line: it says what is missing. Messages wait up to an hour; roll the worker back or deploy a mended agent."
+      todo      = "Read the ERROR line: it says what is missing. Messages wait up to an hour; deploy a mended agent, or take the worker back: ${local.back["worker"]}."
     }
     agent_failed = {
       title     = "The agent's own code fails"
@@ -95,19 +101,19 @@ locals {
       title     = "Spool itself fails"
       events    = ["bug", "crashed"]
       more_than = 0, within = "60s"
-      todo      = "See Error Reporting for the stack trace, report it with its trace id, and roll back if a deploy just happened."
+      todo      = "See Error Reporting for the stack trace, report it with its trace id, and if a deploy just happened take back the ingress, then the worker: ${local.back["worker"]}."
     }
     not_queued = {
       title     = "Messages do not get into the queue"
       events    = ["not_queued"]
       more_than = 3, within = "300s"
-      todo      = "Run `spool doctor`: is the queue there and may spool-ingress use it? Slack sends each message again for five minutes only."
+      todo      = "Run ${local.doctor}: is the queue there and may spool-ingress use it? Slack sends each message again for five minutes only."
     }
     not_handed_on = {
       title     = "Messages cannot be handed on"
       events    = ["not_handed_on"]
       more_than = 3, within = "600s"
-      todo      = "Nothing is lost, the queue keeps them: run `spool doctor` and look at Cloud Tasks' status page."
+      todo      = "Nothing is lost, the queue keeps them: run ${local.doctor} and look at Cloud Tasks' status page."
     }
     unsigned = {
       title     = "Requests that Slack did not sign"
@@ -131,7 +137,7 @@ locals {
       title     = "The sweep fails"
       events    = ["sweep_failed"]
       more_than = 3, within = "600s"
-      todo      = "Read the ERROR line, then run `spool doctor`: mostly Firestore, or its index on `lease.at`. Turns that hang now wait for 30 minutes."
+      todo      = "Read the ERROR line, then run ${local.doctor}: mostly Firestore, or its index on `lease.at`. Turns that hang now wait for 30 minutes."
     }
     workers_crashed = {
       title     = "Workers die in the middle of turns"
@@ -143,7 +149,7 @@ locals {
       title     = "Turns run without a lease, for Firestore does not answer"
       events    = ["without_lease"]
       more_than = 5, within = "600s"
-      todo      = "Look at Firestore's status page and run `spool doctor`; answers are safe, but two workers may do the same work."
+      todo      = "Look at Firestore's status page and run ${local.doctor}; answers are safe, but two workers may do the same work."
     }
     lost_races = {
       title     = "Commits lose their race"
@@ -166,8 +172,9 @@ locals {
     }
   })
 
-  channels = concat([for channel in google_monitoring_notification_channel.email : channel.id], tolist(var.alert_channels))
-  anybody  = length(local.channels) > 0
+  mailboxes = [for channel in google_monitoring_notification_channel.email : channel.id]
+  channels  = concat(local.mailboxes, tolist(var.alert_channels))
+  anybody   = length(local.channels) > 0
 }
 
 resource "google_monitoring_notification_channel" "email" {
@@ -250,7 +257,7 @@ resource "google_monitoring_alert_policy" "silence" {
   }
 
   documentation {
-    content   = "Run `gcloud scheduler jobs describe spool-sweep`: is it paused, and what did its last attempt get? Then `spool doctor`."
+    content   = "Run `gcloud scheduler jobs describe spool-sweep --project=${var.project_id} --location=${var.region}`: is it paused, and what did its last attempt get? Then ${local.doctor}."
     mime_type = "text/markdown"
   }
 

@@ -38,7 +38,9 @@ resource "google_storage_bucket" "transcripts" {
   depends_on = [google_project_service.api]
 }
 
-# The whole list of who gets in. Not one role more each, for a new bucket lets every viewer of the project read its objects.
+# Who gets in by this bucket's own list. Not one role more each, for a new bucket lets every viewer of the project read its
+# objects. What a role on the whole project allows is beyond it: grant none that holds storage.objects.*. The deployer has one,
+# see accounts.tf, and could do all that the worker can in any case.
 resource "google_storage_bucket_iam_policy" "transcripts" {
   bucket = google_storage_bucket.transcripts.name
 

@@ -29,7 +29,7 @@ resource "google_billing_budget" "monthly" {
   }
 
   dynamic "all_updates_rule" {
-    for_each = local.anybody ? [slice(local.channels, 0, min(5, length(local.channels)))] : [] # a budget takes five
+    for_each = length(local.mailboxes) > 0 ? [slice(local.mailboxes, 0, min(5, length(local.mailboxes)))] : [] # it takes five, and mail alone
     content {
       monitoring_notification_channels = all_updates_rule.value
     }

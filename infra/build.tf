@@ -3,9 +3,7 @@
 #
 #   gcloud builds triggers run spool-production --region=REGION --sha=COMMIT
 #
-# or with what lies in this folder:
-#
-#   gcloud builds submit --region=REGION --gcs-source-staging-dir=gs://run-sources-PROJECT-REGION/by-hand
+# or, in staging, with what lies in this folder, and the substitutions below: `spool setup` does, and README shows the command.
 
 locals {
   production = var.environment == "production"
@@ -41,7 +39,7 @@ resource "google_cloudbuild_trigger" "deploy" {
   repository_event_config {
     repository = var.repository
     push {
-      branch = local.production ? null : "^${var.branch}$"
+      branch = local.production ? null : "^${replace(var.branch, ".", "\\.")}$" # it is a pattern
       tag    = local.production ? "^release-" : null
     }
   }
@@ -62,7 +60,7 @@ resource "google_cloudbuildv2_connection_iam_member" "deployer" {
   member   = local.member["deployer"]
 }
 
-# Where `gcloud run deploy --source` puts what is built; the name is gcloud's. It would make the bucket by itself, and keep every
+# Where `gcloud run deploy` puts the source that it builds; the name is gcloud's. It would make the bucket by itself, and keep every
 # upload for ever.
 resource "google_storage_bucket" "sources" {
   # checkov:skip=CKV_GCP_62: who reads an object is in Cloud Audit Logs, see bucket.tf

@@ -43,6 +43,11 @@ output "substitutions" {
   value       = local.substitutions
 }
 
+output "by_hand" {
+  description = "The same in one line, each after a semicolon: gcloud takes it behind --substitutions=^;^"
+  value       = join(";", [for name, value in local.substitutions : "${name}=${value}"])
+}
+
 output "deployer" {
   description = "Whom builds run as; production's stands in staging's release_readers."
   value       = local.email["deployer"]

@@ -1,7 +1,10 @@
 # Two environments from these files, each a Google Cloud project of its own:
 #
-#   terraform -chdir=infra init  -backend-config=bucket=PROJECT-spool-state -backend-config=prefix=spool
+#   terraform -chdir=infra init -reconfigure -backend-config=bucket=PROJECT-spool-state -backend-config=prefix=spool
 #   terraform -chdir=infra apply -var-file=staging.tfvars
+#
+# Both, each time: this folder remembers the environment of the last `init`. Not `-migrate-state`, which Terraform offers as
+# well: it would copy one environment's state over the other's.
 #
 # One file per kind of thing. What is deployed into the two services is no business of Terraform's: cloudbuild.yaml owns it.
 

@@ -3,6 +3,7 @@
 Nothing of it is needed by a turn. Each backend keeps another part of it, and says what it does not keep.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +61,8 @@ class Evidence(Protocol):
         """The generations of an object that are still there, oldest first."""
         ...
 
-    async def logs(self, message: str, conversation: ConversationKey | None) -> tuple[Sequence[Line], str]:
-        """What was logged of the message with this key, and of the conversation around it; oldest first."""
+    async def logs(
+        self, message: str, conversation: ConversationKey | None, *, until: float = math.inf
+    ) -> tuple[Sequence[Line], str]:
+        """What was logged of the message with this key, and of the conversation around it, up to `until`; oldest first."""
         ...

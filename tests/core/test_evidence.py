@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from spool.envelope import ConversationKey, Envelope
+from spool.errors import Refused
 from spool.google.evidence import GoogleEvidence
 from spool.task import Task
 
@@ -90,6 +91,16 @@ async def test_the_log_is_asked_for_the_message_and_read_oldest_first() -> None:
     assert 'timestamp>="2024-05-06T12:53:10' in body["filter"]
 
 
+async def test_the_log_of_a_turn_that_ended_is_not_that_of_the_turns_after_it() -> None:
+    with service(entries=(200, {})) as (host, asked):
+        await evidence(host).logs(SAID.key, KEY)
+        await evidence(host).logs(f"{SAID.key}@1715000099.000100", KEY, until=1_715_000_160.5)
+    open_end, ended = (body["filter"] for _, body in asked)
+    assert "timestamp<=" not in open_end
+    assert 'timestamp>="2024-05-06T12:53:10' in ended
+    assert 'timestamp<="2024-05-06T12:56:00.5' in ended
+
+
 async def test_every_generation_of_a_versioned_bucket_is_told() -> None:
     items = [
         {"name": KEY.path, "generation": "7", "updated": "2024-05-06T12:54:12.5Z", "size": "20"},
@@ -128,6 +139,15 @@ async def test_tasks_are_read_with_what_they_carry_and_how_often_they_were_tried
     assert found.task.envelope == SAID
     assert note == ""
     assert "responseView=FULL" in asked[0][0]
+
+
+async def test_an_api_that_is_off_is_not_called_a_missing_permission() -> None:
+    off = {"reason": "SERVICE_DISABLED", "metadata": {"service": "cloudtasks.googleapis.com"}}
+    with (
+        service(**{"tasks?": (403, {"error": {"message": "off", "details": [off]}})}) as (host, _),
+        pytest.raises(Refused, match=r"cloudtasks\.googleapis\.com is not enabled"),
+    ):
+        await evidence(host).tasks("C1")
 
 
 async def test_who_may_not_see_bodies_is_told_which_permission_is_missing_and_sees_the_task_at_work() -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic_ai.messages import (
+    BinaryContent,
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
@@ -24,6 +26,7 @@ from pydantic_ai.messages import (
 from rich.console import Console
 
 from emulated import Place
+from spool.blobs import Blob, lifted
 from spool.cli import backend, main
 from spool.cli.reading import as_markdown, show
 from spool.cli.terminal import neutral, say_table
@@ -137,7 +140,7 @@ def test_where_there_is_nothing_json_is_an_empty_array_and_people_are_told_what_
 
 
 def test_a_list_is_read_page_by_page_to_its_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spool.cli.threads.PAGE", 2)
+    monkeypatch.setattr(backend, "PAGE", 2)
     store(*(thread(n=n, user=f"U{n % 2}") for n in range(7)))
     assert keys(run("threads", "list", "--json")[1]) == [str(key(n)) for n in range(7)]
     assert keys(run("threads", "list", "--json", "--user", "U1")[1]) == [str(key(n)) for n in (1, 3, 5)]
@@ -270,6 +273,56 @@ def test_a_markdown_export_quotes_people_and_keeps_the_answers_markdown(run: Run
 def test_exported_messages_are_those_that_show_prints(run: Run) -> None:
     store(thread())
     assert run("threads", "export", str(key()), "--format", "messages") == run("threads", "show", str(key()), "--messages")
+
+
+def beside() -> tuple[Transcript, list[Blob], bytes]:
+    """A thread whose tool returned a table with a picture in it: too large, and binary."""
+    picture = b"\x89PNG" * 100
+    table = [{"row": n} for n in range(2_000)]
+    returned = ToolReturnPart("look", [*table, BinaryContent(picture, media_type="image/png")], tool_call_id="c1")
+    step, kept = lifted(ModelRequest(parts=[returned]))
+    turn = thread().turns[0]
+    call = ModelResponse(parts=[ToolCallPart("look", {}, tool_call_id="c1")])
+    return thread().with_last(replace(turn, steps=(call, step, turn.steps[-1]), unknown=())), kept, picture
+
+
+def keep(blobs: list[Blob]) -> None:
+    async def keep_all() -> None:
+        async with backend.transcripts(backend.read_settings()) as client:
+            assert [await client.keep(b.data, media_type=b.media_type) for b in blobs] == [b.path for b in blobs]
+
+    asyncio.run(keep_all())
+
+
+def test_exported_messages_hold_again_what_lies_beside_the_transcript(run: Run) -> None:
+    """A picture within a large return is a blob that a blob names."""
+    transcript, kept, picture = beside()
+    assert len(kept) == 2
+    store(transcript)
+    keep(kept)
+    out = run("threads", "export", str(key()), "--format", "messages")[1]
+    (returned,) = ModelMessagesTypeAdapter.validate_json(out)[2].parts
+    assert isinstance(returned, ToolReturnPart)
+    *table, image = cast("list[Any]", returned.content)
+    assert (len(table), table[1999]) == (2_000, {"row": 1999})
+    assert isinstance(image, BinaryContent)
+    assert image.data == picture
+    assert "spool_blob" not in out
+
+
+def test_exported_messages_say_what_is_no_longer_stored(run: Run) -> None:
+    transcript, kept, _ = beside()
+    store(transcript)
+    code, out, _ = run("threads", "show", str(key()), "--messages")
+    assert (code, f"(this content is no longer stored: {kept[-1].path})" in out) == (0, True)
+
+
+def test_show_says_what_lies_beside_the_transcript_and_how_to_get_it(run: Run) -> None:
+    transcript, kept, _ = beside()
+    store(transcript)
+    for out in (run("threads", "show", str(key()))[1], run("threads", "export", str(key()))[1]):
+        assert f"{kept[-1].path}: too large or binary, it lies beside the transcript" in out
+        assert "--format messages" in out
 
 
 # ---- when it goes wrong

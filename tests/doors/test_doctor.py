@@ -33,15 +33,16 @@ from fake_cloud import (
 from emulated import Place
 from spool.cli import main
 from spool.cli.doctor import Found, look
+from spool.cli.doctor.agent import loads
 from spool.cli.doctor.deployment import there
 from spool.cli.doctor.here import DOORS, here
-from spool.cli.doctor.rooms import rooms
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Misconfigured
 from spool.finding import Check, Finding, ok, problem, unknown
 from spool.google import checks as google
 from spool.google.rest import LOGIN, Rest
 from spool.local import checks as local
+from spool.local.lock import Lock
 from spool.local.tasks import LocalTasks
 from spool.settings import inherited
 from spool.slack import checks as slack
@@ -246,14 +247,14 @@ def test_a_wrong_setting_is_one_problem(state_dir: Path, name: str, value: str, 
 
 def test_an_agent_that_ends_the_process_ends_only_its_own(tmp_path: Path) -> None:
     (tmp_path / "rude.py").write_text("import os\nprint('found : {}', flush=True)\nos._exit(3)\n")
-    (found,) = rooms(inherited({"PYTHONPATH": str(tmp_path)}), agent="rude:agent", model="", may_be_offline=True)
+    (found,) = loads(inherited({"PYTHONPATH": str(tmp_path)}), agent="rude:agent", model="", may_be_offline=True)
     assert (found.state, found.text) == ("problem", "the agent ends the process that loads it")
 
 
 def test_an_offline_model_is_fine_on_this_machine_and_a_problem_in_the_cloud() -> None:
     environ = {name: value for name, value in inherited({}).items() if not name.endswith("_API_KEY")}
     for offline, state in ((True, "ok"), (False, "problem")):
-        agent, policy = rooms(environ, agent="agent:agent", model="", may_be_offline=offline)
+        agent, policy = loads(environ, agent="agent:agent", model="", may_be_offline=offline)
         assert (agent.state, "offline model" in agent.text, policy.state) == (state, True, "ok")
 
 
@@ -279,8 +280,42 @@ def test_on_emulators_a_missing_bucket_and_queue_are_problems(place: Place) -> N
     assert [f.text.split(" does not")[0] for f in problems(found)] == ["the bucket nobodys", "the queue nobodys"]
 
 
-def test_every_missing_setting_of_both_doors_is_named_at_once(place: Place) -> None:
-    given = {"SPOOL_BACKEND": "google", **place.emulators.environment, "SLACK_BOT_TOKEN": "", "SLACK_SIGNING_SECRET": ""}
+def test_on_emulators_only_what_spool_dev_itself_needs_is_missing(place: Place) -> None:
+    """It brings Slack, and what both doors need beside; the names of project, place, queue and bucket it does not."""
+    given = {"SPOOL_BACKEND": "google", **place.emulators.environment}
+    (one,) = problems(seen(here(given, url=""), "settings", "Slack"))
+    for name in ("GOOGLE_CLOUD_PROJECT", "SPOOL_LOCATION", "SPOOL_QUEUE", "SPOOL_BUCKET"):
+        assert name in one.text
+    assert "SLACK" not in one.text
+    assert problems(seen(here(inherited(place.environment), url=""), "settings", "worker", "Slack")) == []
+
+
+def test_where_spool_dev_runs_on_emulators_those_are_looked_at(place: Place, state_dir: Path) -> None:
+    """Whoever asks need not name them: it has written down where they are."""
+    state_dir.mkdir()
+    recorded = {"console": "", "ingress": "http://127.0.0.1:1", "emulated": place.environment}
+    (state_dir / "dev.json").write_text(json.dumps(recorded))
+    lock = Lock(state_dir / "dev.lock")
+    assert lock.take()
+    found = seen(here(inherited({}), url=""), "settings", "ports", "bucket", "queue", "database")
+    lock.give()
+    assert [(name, f.state) for name, f in found if name in ("settings", "ports")] == [("settings", "ok"), ("ports", "ok")]
+    assert any(place.bucket in f.text for _, f in found)
+    assert {name for name, _ in seen(here(inherited({}), url=""))} & {"bucket", "queue"} == set()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody is logged in to Google Cloud."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_every_missing_setting_of_both_doors_is_named_at_once() -> None:
+    given = {"SPOOL_BACKEND": "google", "SLACK_BOT_TOKEN": "", "SLACK_SIGNING_SECRET": ""}
     (ingress, worker) = problems(seen(here(given, url=""), "settings"))
     for name in ("SLACK_SIGNING_SECRET", "GOOGLE_CLOUD_PROJECT", "SPOOL_LOCATION", "SPOOL_QUEUE"):
         assert name in ingress.text
@@ -299,11 +334,8 @@ def test_an_emulator_that_is_gone_is_told_and_is_no_traceback() -> None:
     assert ["cannot be reached" in f.text for _, f in found if f.state != "ok"][:2] == [True, True]
 
 
-def test_without_a_login_google_is_one_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.usefixtures("nobody")
+def test_without_a_login_google_is_one_finding() -> None:
     names = {"GOOGLE_CLOUD_PROJECT": "p", "SPOOL_LOCATION": "l", "SPOOL_QUEUE": "q", "SPOOL_BUCKET": "b"}
     found = seen(here({"SPOOL_BACKEND": "google", **names}, url=""), "Google Cloud", "bucket", "queue", "database")
     assert [(name, f.state, f.fix) for name, f in found] == [

@@ -360,6 +360,33 @@ def test_a_build_that_is_still_running_is_waited_for(folder: Folder) -> None:
         terminal.until("What spool doctor says")
 
 
+def test_production_without_a_repository_says_so_instead_of_starting_a_build_that_would_be_refused(folder: Folder) -> None:
+    text = (folder.root / "infra" / "staging.tfvars").read_text().replace('"staging"', '"production"')
+    (folder.root / "infra" / "production.tfvars").write_text(text)
+    folder.done(*EVERYTHING[:-1])
+    (folder.path / "state").mkdir()
+    (folder.path / "state" / "setup.json").write_text(json.dumps({PROJECT: ["slack-app"]}))
+    with folder.setup("--environment", "production") as terminal:
+        assert terminal.ended() == 1
+    assert "connect the repository to Cloud Build in europe-west1" in " ".join(terminal.text.split())
+    assert not [line for line in folder.lines if "builds" in line]
+
+
+def test_a_build_by_hand_leaves_its_source_where_it_is_deleted_again() -> None:
+    site = Site(project=PROJECT, region="europe-west4")
+    (build,) = [argv for argv in commands(site) if argv[:3] == ("gcloud", "builds", "submit")]
+    assert f"--gcs-source-staging-dir=gs://run-sources-{PROJECT}-europe-west4/by-hand" in build
+
+
+def test_a_secret_that_terraform_would_not_make_is_named_before_anything_runs(folder: Folder) -> None:
+    policy = 'from spool.policy import Policy\n\npolicy = Policy(secrets=("CRM_API_KEY",))\n'
+    (folder.root / "functions" / "policy.py").write_text(policy)
+    with folder.setup() as terminal:
+        assert terminal.ended() == 1
+    assert "lacks CRM_API_KEY of policy.secrets: run spool stage --infra" in " ".join(terminal.text.split())
+    assert folder.lines == []
+
+
 def test_notes_that_are_broken_cost_a_question_and_no_more(folder: Folder) -> None:
     folder.done(*EVERYTHING)
     (folder.path / "state").mkdir()

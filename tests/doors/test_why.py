@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import pytest
 
 from emulated import Place
 from spool.cli import backend, main
-from spool.cli.why import looking
+from spool.cli.why import search
 from spool.conversation import Document, Lease
 from spool.envelope import ConversationKey, Envelope
+from spool.local.lock import Lock
 from spool.ports import Conversations, Transcripts
 from spool.settings import QUEUE, STORES, TARGET, Settings
 from spool.slack.permalink import permalink
@@ -113,6 +114,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
+def served(store: Store) -> Generator[None]:
+    """Somebody works there: on this machine a `spool dev`, which holds its lock and has said where it is."""
+    store.state_dir.mkdir()
+    (store.state_dir / "dev.json").write_text('{"console": "", "ingress": "http://127.0.0.1:1"}')
+    lock = Lock(store.state_dir / "dev.lock")
+    assert lock.take()
+    yield
+    lock.give()
+
+
+@pytest.fixture
 def run(store: Store, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
     del store
 
@@ -179,7 +191,7 @@ def test_a_message_is_found_by_every_link_that_leads_to_it(store: Store, why: Ca
 
 
 def test_the_right_thread_is_found_among_many(store: Store, why: Callable[..., Json], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "PAGE", 3)
+    monkeypatch.setattr(backend, "PAGE", 3)
     others = [
         ConversationKey(team=t, channel=c, thread_ts=f"17150000{n:02}.000100")
         for t in ("T0", "T10", "T2")
@@ -193,8 +205,16 @@ def test_the_right_thread_is_found_among_many(store: Store, why: Callable[..., J
     assert why(permalink("C2", others[4].thread_ts))["conversation"].endswith(f"C2/{others[4].thread_ts}")
 
 
+def test_what_somebody_else_put_into_the_store_is_passed_over(store: Store, run: Run, why: Callable[..., Json]) -> None:
+    store.keep(answered(opened()))
+    for path in ("threads/notes.txt", "threads/T1/C1/17.json", "threads/T1/C1/1715000000.000200", f"threads/t1/C1/{ROOT}.json"):
+        store.bury(path, opened())
+    assert why(LINK)["conversation"] == str(KEY)
+    assert [t["key"] for t in json.loads(run("threads", "list", "--json")[1])] == [str(KEY)]
+
+
 def test_a_search_that_was_cut_says_so(store: Store, why: Callable[..., Json], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "SCANNED", 2)
+    monkeypatch.setattr(search, "SCANNED", 2)
     keys = [replace(KEY, thread_ts=f"17150000{n:02}.000100") for n in range(4)]
     store.keep(*(answered(opened(replace(SAID, conversation=k, ts=k.thread_ts), key=k)) for k in keys))
     assert any("2 of 4 threads were read" in note for note in why(permalink("C1", "1715000049.000999"))["notes"])
@@ -217,6 +237,7 @@ def test_a_message_is_found_in_the_queue_before_anything_else_knows_it(store: St
     assert story["event"]["user"] == "U1"
 
 
+@pytest.mark.usefixtures("served")
 def test_mail_in_an_inbox_is_found_by_the_link_that_names_its_thread(store: Store, why: Callable[..., Json]) -> None:
     store.tell(Document(lease=lease()).with_mail(SAID))
     store.keep(opened(replace(SAID, ts=ROOT)))
@@ -227,6 +248,7 @@ def test_mail_in_an_inbox_is_found_by_the_link_that_names_its_thread(store: Stor
 # ---- what is told of it
 
 
+@pytest.mark.usefixtures("served")
 def test_a_running_turn_is_told_with_lease_and_task(store: Store, why: Callable[..., Json]) -> None:
     store.keep(opened())
     store.tell(Document(lease=lease("4711")).with_mail(SAID))
@@ -251,6 +273,14 @@ def test_what_was_said_is_told_only_when_asked_for(store: Store, run: Run) -> No
     store.queue(Task.of(SAID, first_seen=1.0), delay=600)
     assert "secret" not in run("why", LINK)[1] + run("why", LINK, "--json")[1]
     assert "my secret words" in run("why", LINK, "--content")[1]
+
+
+def test_no_text_of_a_stranger_steers_a_terminal_as_json_either(store: Store, run: Run) -> None:
+    hostile = "\x1b[2J\x9b2J\u202elive\ud83d"
+    turn = answered(opened()).turns[0]
+    store.keep(opened().with_last(replace(turn, messages=(replace(turn.messages[0], text=hostile),))))
+    out = run("why", LINK, "--content", "--json")[1]
+    assert (out.isascii(), "\x1b" in out, "live" in json.loads(out)["event"]["text"]) == (True, False, True)
 
 
 def test_a_broken_transcript_and_the_record_that_stands_in_for_it(store: Store, why: Callable[..., Json]) -> None:

@@ -20,15 +20,19 @@ PLACES = ("README.md", "cloudbuild.yaml", "infra/*.tf", "infra/*.tfvars", "funct
 
 def shown(text: str) -> list[str]:
     """The gcloud commands of a text for people: lines that begin with one (a `$ `, an export or a pipe before it is no part),
-    ends of lines that go on, comments and pipes after it left out; the words that stand for others filled in."""
+    and those between backticks with at least one flag (others only name a command); ends of lines that go on, comments and
+    pipes after it left out; the words that stand for others filled in."""
     joined = re.sub(r"\\\n\s*", " ", text)
     lines = re.findall(r"^[ #]*(?:\$ |[A-Z_]+=\"?\$\(|[^|`\n]*\| )?(gcloud [a-z][^\n]*)$", joined, re.MULTILINE)
-    return [_filled_in(line) for line in lines]
+    quoted = [line for line in re.findall(r"`(gcloud [a-z][^`\n]*)`", joined) if " --" in line]
+    return [_filled_in(line) for line in (*lines, *quoted)]
 
 
 def _filled_in(line: str) -> str:
+    line = re.sub(r"(--substitutions=)(…|\"\^;\^[^\"]*\")", r"\1_NAME=value", line)
     line = re.split(r" \| | && |;| > | #|\)\"?$", line)[0]
-    line = re.sub(r"\$\([^)]*\)|\"?\$\{?\w+\}?\"?|…", "x", line)
+    line = re.sub(r"\$\([^)]*\)|\"?\$\{?[\w.]+\}?\"?|…", "x", line)
+    line = re.sub(r"(?<![\w-])P(?![\w])", "some-project", line)  # README's word for it
     return " ".join(line.split())
 
 
@@ -39,8 +43,13 @@ def test_the_commands_of_a_text_are_found() -> None:
         --quiet
     printf %s "$TOKEN" | gcloud secrets versions add y --data-file=-
 
-`gcloud`"""
-    assert shown(text) == ["gcloud run deploy x --quiet", "gcloud secrets versions add y --data-file=-"]
+`gcloud`, `gcloud run deploy`; take it back: `gcloud run services list --project=${var.project_id}`."""
+    found = [
+        "gcloud run deploy x --quiet",
+        "gcloud secrets versions add y --data-file=-",
+        "gcloud run services list --project=x",
+    ]
+    assert shown(text) == found
 
 
 def test_what_is_wrong_is_found() -> None:

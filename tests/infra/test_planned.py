@@ -130,6 +130,39 @@ def test_alerts_and_budget_reach_people(infra: Workspace) -> None:
     assert infra.plan("staging").of("google_monitoring_alert_policy") == [], "what reaches nobody is not paid for"
 
 
+def test_a_budget_writes_to_mailboxes_only_because_it_takes_no_other_channel(infra: Workspace) -> None:
+    """https://cloud.google.com/billing/docs/how-to/budgets-notification-recipients"""
+    pager = {"alert_channels": ["projects/acme-spool-staging/notificationChannels/7"]}
+    without, beside = (
+        infra.plan("staging", **{**WITH_ALL, **pager, "alert_emails": []}),
+        infra.plan("staging", **{**WITH_ALL, **pager}),
+    )
+    assert without.one("google_billing_budget.monthly[0]")["all_updates_rule"] == []
+    (rule,) = beside.one("google_billing_budget.monthly[0]")["all_updates_rule"]
+    assert len(rule["monitoring_notification_channels"]) == len(WITH_ALL["alert_emails"])
+    assert pager["alert_channels"][0] not in rule["monitoring_notification_channels"]
+    (alert, *_) = without.of("google_monitoring_alert_policy")
+    assert alert.values["notification_channels"] == pager["alert_channels"]
+
+
+def test_only_the_branch_itself_is_deployed_and_none_that_is_like_it(infra: Workspace) -> None:
+    (trigger,) = infra.plan("staging", **WITH_ALL, branch="v1.2").of("google_cloudbuild_trigger")
+    pattern = trigger.values["repository_event_config"][0]["push"][0]["branch"]
+    assert [bool(re.search(pattern, name)) for name in ("v1.2", "v1x2", "v1.2-mine", "my-v1.2")] == [True, False, False, False]
+
+
+def test_whoever_is_woken_gets_commands_that_name_this_deployment(infra: Workspace) -> None:
+    """`spool doctor` alone looks at the machine that it runs on."""
+    alerts = infra.plan("staging", **WITH_ALL).of("google_monitoring_alert_policy")
+    commands = [
+        c
+        for a in alerts
+        for c in re.findall(r"`((?:spool doctor|gcloud \S+ \S+ \S+ \S+)[^`]*)`", a.values["documentation"][0]["content"])
+    ]
+    assert {c.split()[0] for c in commands} == {"spool", "gcloud"}
+    assert [c for c in commands if not re.search(r"--project[= ]acme-spool-staging .*europe-west1", c)] == []
+
+
 def test_the_dashboard_shows_metrics_that_are_there(plan: Plan) -> None:
     (tiles,) = [json.loads(d.values["dashboard_json"])["mosaicLayout"]["tiles"] for d in plan.of("google_monitoring_dashboard")]
     filters = re.findall(r"metric\.type=\\\"([^\"\\]+)", json.dumps(tiles))
@@ -195,6 +228,12 @@ def test_a_deploy_sets_what_terraform_says(door: str, plan: Plan) -> None:
     assert f'--service-account="{template["service_account"].split("@")[0]}@' in deploy
     for kept in ("--min", "--ingress", "--allow-unauthenticated", "--no-allow-unauthenticated", "--add-custom-audiences"):
         assert not re.search(rf"{kept}\b(?!-)", deploy), f"{kept} is Terraform's"
+
+
+def test_a_build_by_hand_is_told_what_a_trigger_says(plan: Plan) -> None:
+    """In words that gcloud takes apart at semicolons."""
+    pairs = [pair.split("=", 1) for pair in plan.outputs["by_hand"].split(";")]
+    assert dict(pairs) == plan.outputs["substitutions"]
 
 
 def test_triggers_and_cloudbuild_name_the_same_substitutions(plan: Plan) -> None:

@@ -13,6 +13,7 @@ budget of K faults is spent wherever it hurts most:
     late      the request timed out and takes effect at any later time
     wipe      the conversation's document is lost
     restore   it goes back to an older one: any lease, any inbox, fewer answered keys (it forgets, it never invents)
+    away      it does not answer anybody (what is written may take effect all the same), until it answers again, at any time, for free
     userdel   a user deletes a placeholder
     refused   Slack refuses a post or a final update for good (is_archived, channel_not_found, ...)
     failed    a reservation's retries are used up
@@ -28,6 +29,10 @@ A worker that owns an open turn does up to three things at once, as the real one
 Where a commit of the run comes back with anything but a clean yes while a reservation may be in flight, AWAIT covers each way to go on:
 it was not sent yet and is dropped, it is awaited, it goes on beside the admission, it is cancelled in flight and counts as ambiguous.
 A crash and a SIGTERM may leave it in flight, too.
+
+Where the document does not answer, a worker goes on without a lease (LOAD with NOLEASE): it knows of no message but its own, of no
+answered key and of no delivery; T arbitrates alone.  What T shows to be open under another owner becomes a baton: nothing is taken over,
+nothing is counted.  When the document answers again in the middle of the turn, the worker may take a free lease, or stay without.
 
 What was made smaller, without losing an interleaving that matters: a model call changes nothing, so FINISH stands for "the next model
 call runs", and RUN2 is a step of its own only where it kills (`poison2`).  A progress text is mere words on a placeholder; it matters
@@ -51,6 +56,7 @@ State, nested tuples, canonical up to owners' names, the order of workers and of
     K        faults left
     tool     runs of the at-most-once tool per turn
     tidy     1 once a tidy task was created (it fires after every older request has died)
+    away     1 while the document answers nobody
 
 A commit compares the worker's T with the present one.  Every commit moves T strictly on, so equal content is equal generation.
 
@@ -111,10 +117,11 @@ LOOK, POST = 256, 512  # the reservation's next request
 GAVEUP = 1024  # the reservation's retries are used up
 REFUSED = 2048  # Slack refused the reservation for good
 TRIED = 4096  # a finish of this turn was sent: it may land at any time, so no progress text any more
+NOLEASE = 8192  # the document did not answer: this worker goes on without a lease
 LANE = LOOK | POST
 ABOUT_TURN = DIDEX | TAINT | GAVEUP | REFUSED | TRIED | LANE  # memory of one (turn, epoch), dropped when that changes
 
-FAULTS = "crash term dup expire lost late wipe restore userdel refused failed".split()
+FAULTS = "crash term dup expire lost late wipe restore away userdel refused failed".split()
 HARMLESS = {"term", "dup", "userdel", "refused", "failed"}  # under these alone a return in hand always gets committed
 
 
@@ -132,6 +139,7 @@ class Cfg:
     poison2: int = 0  # mask of messages that kill it in the model call after the tool, beside the early commit
     maxatt: int = 3  # take-overs without a new step that end the turn (the product: 5)
     archived: bool = False  # Slack refuses every post from the beginning
+    back: bool = True  # a document that does not answer comes back
     chaos: bool = False  # Firestore is an adversary: no mutual exclusion, any inbox, forgets at will
     maxepoch: int = 3  # chaos only: admissions stop at this epoch
     bound: int = 40  # S8: no turn gets this old
@@ -179,11 +187,11 @@ def forget(worker: tuple[Any, ...]) -> tuple[Any, ...]:
     if pc in LAST or (pc == SELFDEL and fl & (BUSY | DONE)):
         return (pc, m, me, None, 0, own if pc == SELFDEL else (), fl & (BUSY | DONE), 0)
     if pc in (ADMIT, AWAIT):
-        return (pc, m, me, snap, 0, own, fl & ~DELIV, ans)
+        return (pc, m, me, snap, 0, own, fl & ~(DELIV | NOLEASE), ans)
     if pc in DELIVERING:
         return (pc, m, me, snap, pend, own, fl & ~(DIDEX | GAVEUP | REFUSED | TRIED), ans)
     if pc in BETWEEN:
-        return (pc, m, me, snap, pend, own if pc == OPEN else (), fl & (DELIV | OWNED | TOOK), ans)
+        return (pc, m, me, snap, pend, own if pc == OPEN else (), fl & (DELIV | OWNED | TOOK | NOLEASE), ans)
     return (pc, m, me, snap, pend, own, fl, ans)
 
 
@@ -199,6 +207,7 @@ class Step:
             "T",
             "W",
             "ans",
+            "away",
             "conv",
             "faults",
             "fl",
@@ -218,7 +227,7 @@ class Step:
     )
 
     def __init__(self, s: State, i: int, faults: Any, mut: set[str], out: list[tuple[str, State]]) -> None:
-        self.tasks, self.conv, self.T, self.slack, self.net, workers, self.K, self.tool, self.tidy = s
+        self.tasks, self.conv, self.T, self.slack, self.net, workers, self.K, self.tool, self.tidy, self.away = s
         self.rest = workers[:i] + workers[i + 1 :]
         self.pc, self.m, self.me, self.snap, self.pend, self.own, self.fl, self.ans = workers[i]
         self.W = f"w{self.me}(m{self.m + 1}) {PCS[self.pc]} "
@@ -254,7 +263,7 @@ class Step:
         g = world.get
         s = (
             *(g("tasks", self.tasks), g("conv", self.conv), g("T", self.T), g("slack", self.slack), g("net", self.net)),
-            *(workers, g("K", self.K), g("tool", self.tool), g("tidy", self.tidy)),
+            *(workers, g("K", self.K), g("tool", self.tool), g("tidy", self.tidy), self.away),
         )
         self.out.append((self.W + label, s))
 
@@ -321,7 +330,7 @@ class Model:
 
     def init(self) -> State:
         """Every message has one task, nothing else is there."""
-        return ((1,) * self.c.nmsg, (0, 0, 0, 0), (), (), (), (), self.c.K, (0,) * self.c.nmsg, 0)
+        return ((1,) * self.c.nmsg, (0, 0, 0, 0), (), (), (), (), self.c.K, (0,) * self.c.nmsg, 0, 0)
 
     def canon(self, s: State) -> State:
         """The one state that stands for all that behave alike.
@@ -330,7 +339,7 @@ class Model:
         dropped; so are deleted messages that nobody refers to, and messages are sorted by turn and epoch (Slack's order counts within
         one epoch only; a kept slot of an older epoch was posted before any message of a newer one).
         """
-        tasks, conv, T, slack, net, workers, K, tool, tidy = s
+        tasks, conv, T, slack, net, workers, K, tool, tidy, away = s
         if net:
             net = [x for x in net if x[0] == 0 or (x[1] == T if x[0] == 2 else slack[x[1]][CONTENT] not in (3, x[2]))]
         order = self.order(s, net)
@@ -362,7 +371,7 @@ class Model:
             ws.append((w[0], w[1], n, None if w[3] is None else rt(w[3]), *w[4:]))
         if net:
             net = sorted([x if x[0] <= 1 else (2, rt(x[1]), rt(x[2])) for x in net])
-        return (tasks, conv, T, slack, tuple(net), tuple(ws), K, tool, tidy)
+        return (tasks, conv, T, slack, tuple(net), tuple(ws), K, tool, tidy, away)
 
     @staticmethod
     def order(s: State, net: Any) -> dict[int, int] | None:
@@ -474,18 +483,20 @@ class Model:
                     self.show(x)
                 if x.pc in (RUN2, FINISH) and x.fl & DIDEX and x.snap[-1][TOOL] == 1:
                     self.early(x, x.pc)
+            if x.fl & NOLEASE and not x.away:
+                self.heartbeat(x)
             self.steps[x.pc](x)
         return out
 
     def around(self, s: State, faults: Any, out: list[tuple[str, State]]) -> None:
         """Dispatch, the clock, Firestore's faults, users, and late requests."""
         c = self.c
-        tasks, conv, T, slack, net, workers, K, tool, tidy = s
+        tasks, conv, T, slack, net, workers, K, tool, tidy, away = s
 
         def add(label: str, **kw: Any) -> None:
             g = kw.get
             new = (g("tasks", tasks), g("conv", conv), g("T", T), g("slack", slack), g("net", net), g("workers", workers))
-            out.append((label, (*new, g("K", K), tool, tidy)))
+            out.append((label, (*new, g("K", K), tool, tidy, g("away", away))))
 
         def more(m: int, d: int) -> tuple[int, ...]:
             return (*tasks[:m], tasks[m] + d, *tasks[m + 1 :])
@@ -496,14 +507,18 @@ class Model:
                     worker = (ADMIT, m, self.fresh(s), None, 0, (), 0, 0)
                     add(f"dispatch m{m + 1}", tasks=more(m, -1), workers=(*workers, worker))
         if conv[0] and not conv[1]:
-            if not any(w[2] == conv[0] for w in workers):
-                add("lease expires (holder dead)", conv=(conv[0], 1, *conv[2:]))
+            if away or not any(w[2] == conv[0] and not w[6] & NOLEASE for w in workers):
+                add("lease expires (holder dead, or its heartbeats unanswered)", conv=(conv[0], 1, *conv[2:]))
             elif "expire" in faults:
                 add("FAULT lease expires (holder alive)", conv=(conv[0], 1, *conv[2:]), K=K - 1)
         if "dup" in faults:
             for m in range(c.nmsg):
                 if tasks[m] < 2:
                     add(f"FAULT duplicate delivery m{m + 1}", tasks=more(m, 1), K=K - 1)
+        if away and c.back:
+            add("document answers again", away=0)
+        elif "away" in faults and not away and not c.chaos:
+            add("FAULT document does not answer", away=1, K=K - 1)
         if conv != (0, 0, 0, 0) and not c.chaos:
             if "wipe" in faults:
                 add("FAULT document lost", conv=(0, 0, 0, 0), K=K - 1)
@@ -563,6 +578,11 @@ class Model:
         lease, expired, inbox, answered = x.conv
         bit = 1 << x.m
         free = not lease or lease == x.me or expired
+        if x.away:
+            self.admit_alone(x, (x.me if free else lease, 0 if free else expired, inbox | bit, answered))
+            if not free and not x.fl & LANE:  # read while it still answered; only the inbox was not written
+                x.go("busy, no word in the inbox", SELFDEL if x.own else BATON, fl=x.fl | BUSY if x.own else x.fl)
+            return
         if x.fl & LANE and (answered & bit or not free):
             return  # where it ends here, AWAIT has said what became of the reservation
         if answered & bit:
@@ -577,6 +597,22 @@ class Model:
             # a lease found held (expired) or no document is a take-over; a lease given up is a hand-over and is not counted
             fl = x.fl if lease == x.me else x.fl | TOOK if lease or x.conv == (0, 0, 0, 0) else x.fl & ~TOOK
             x.go("lease", LOAD, conv=(x.me, 0, inbox | bit, answered), pend=inbox | bit, ans=answered, fl=fl)
+
+    def admit_alone(self, x: Step, written: tuple[int, ...]) -> None:
+        """No answer for 5 s: on without a lease.  What was asked for may have been written all the same."""
+        if "waits" in self.mut:
+            x.go("no answer: handed over", HANDOVER)
+            return
+        fl = (x.fl & ~TOOK) | NOLEASE
+        x.go("no answer: without a lease", LOAD, pend=1 << x.m, fl=fl)
+        x.go("no answer, but written: without a lease", LOAD, conv=written, pend=1 << x.m, fl=fl)
+
+    def heartbeat(self, x: Step) -> None:
+        """The document answers again: a worker without a lease takes one that is free, or is its own by a write it knew nothing of."""
+        lease, expired, inbox, answered = x.conv
+        if (not lease or lease == x.me or expired) and not answered & 1 << x.m:
+            conv = (x.me, 0, inbox | 1 << x.m, answered)
+            x.go("heartbeat: lease", x.pc, conv=conv, fl=x.fl & ~NOLEASE, ans=x.ans)
 
     def admit_chaos(self, x: Step) -> None:
         """The adversary grants and refuses leases at will, invents inboxes, forgets answered keys; it only never invents one."""
@@ -597,8 +633,16 @@ class Model:
         T, fl = x.T, x.fl
         if fl & LANE and (len(T) != len(x.snap) or T[-1][OWNER : EPOCH + 1] != x.snap[-1][OWNER : EPOCH + 1] or T[-1][STATE]):
             return  # the same for a turn that is not mine any more
+        if fl & NOLEASE and T and T[-1][STATE] == OPENED and T[-1][OWNER] != x.me and "fights" not in self.mut:
+            if x.own:
+                x.go("read; another's turn is open", SELFDEL, fl=fl | BUSY)
+            else:
+                x.go("read; another's turn is open", ACK if "nobaton_alone" in self.mut else BATON)
+            return
         if T != x.snap:
             fl &= ~DELIV  # known of the last turn of the T it was learnt on
+        if fl & NOLEASE and "believes" in self.mut:
+            fl |= DELIV
         if T and T[-1][STATE] and T[-1][MSGS] & ~x.ans == 0:
             fl |= DELIV  # a release wrote these keys, so they were delivered
         if any(garbage(x.slack[j], j, T) for j in x.own):
@@ -729,7 +773,10 @@ class Model:
 
     def hrelease(self, x: Step) -> None:
         """... then the lease, and no answered key."""
-        x.go("release", ACK, conv=(0, 0, *x.conv[2:]) if x.conv[0] == x.me else x.conv)
+        if not x.away or x.conv[0] == x.me:
+            x.go("release", ACK, conv=(0, 0, *x.conv[2:]) if x.conv[0] == x.me else x.conv)
+        if x.away:
+            x.go("release unanswered", ACK)
 
     # ---------------------------------------------------------------- the reservation, beside the run
 
@@ -946,6 +993,12 @@ class Model:
         if self.c.chaos:
             x.go("release", ACK, conv=(0, 0, 0, answered | known))
             x.go("release fails", ACK)
+        elif x.fl & NOLEASE:
+            x.go("nothing to release", ACK)  # our message is in T and delivered; its key is known to T alone
+        elif x.away:
+            x.go("release unanswered", ACK)
+            if lease == x.me and not left:
+                x.go("release unanswered, but written", ACK, conv=(0, 0, 0, answered | known))
         elif lease != x.me:
             x.go("not holder", ACK)  # expired and taken, or the document lost: our message is in T and delivered
         elif left and "split_release" in self.mut:
@@ -1026,7 +1079,7 @@ class Model:
 
     def check_terminal(self, s: State) -> None:
         """T1 to T5."""
-        _, _, T, slack, _, _, _, _, tidy = s
+        _, _, T, slack, _, _, _, _, tidy, _ = s
         c = self.c
         if tidy:
             slack = sub(slack, *[(j, 3) for j, x in enumerate(slack) if garbage(x, j, T)])

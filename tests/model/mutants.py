@@ -21,7 +21,7 @@ ENOUGH = 4_000_000  # states; a mutant that is still alive then counts as one th
 
 @dataclass(frozen=True)
 class Mutant:
-    """A protocol with one rule less."""
+    """A protocol with one rule less. `breaks` may also be EF: a state from which no good end can be reached."""
 
     name: str  # what is done instead of the rule
     mut: str  # its switches in the model
@@ -32,11 +32,14 @@ class Mutant:
 
     def search(self) -> dict[str, Any]:
         """Search until the first violation."""
-        return run(Cfg(K=self.K, faults=set(self.faults.split()), mut=set(self.mut.split(",")), **self.config), ENOUGH)
+        cfg = Cfg(K=self.K, faults=set(self.faults.split()), mut=set(self.mut.split(",")), **self.config)
+        return run(cfg, ENOUGH, ef=self.breaks == "EF")
 
 
 TWO_PARTS = {"parts": 2}
 ONE_MESSAGE = {"nmsg": 1}
+NEVER_BACK = {"back": False}
+BARE = {"tool": False, "stream": False, "back": False}
 ADVERSARY = {"chaos": True, "maxepoch": 3}
 
 MUTANTS = [
@@ -86,6 +89,15 @@ MUTANTS = [
     # null slots after a failed reservation
     Mutant("null slots of a tainted message filled without a new epoch", "taintfill", "S7", 1),
     Mutant("null slots filled by another worker without a new epoch", "strangerfill", "S7", 2, "crash late", ONE_MESSAGE),
+    # the document does not answer
+    Mutant("a message waits for the document, which never answers again", "waits", "EF", 1, "away", NEVER_BACK),
+    Mutant(
+        "without a lease an open turn is taken over: two live workers fight", "fights", "S8", 1, "away", BARE | {"bound": 5}
+    ),
+    Mutant("... and a poison message is never counted", "fights", "S8", 1, "away", {"nmsg": 1, "poison": 1, "bound": 8}),
+    Mutant("without a lease, another's open turn is acked without a baton", "nobaton_alone", "T1", 1, "away"),
+    Mutant("without a lease, a finished turn is believed to be shown", "believes", "S4", 1, "away"),
+    Mutant("... by its own redelivery", "believes", "T3", 2, "away crash", ONE_MESSAGE | NEVER_BACK),
 ]
 
 

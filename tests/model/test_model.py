@@ -28,6 +28,10 @@ def check(config: dict[str, Any], *, ef: bool = True, compact: bool = False) -> 
         pytest.param({"K": 1, "archived": True}, id="one fault, every post refused"),
         pytest.param({"K": 2, "nmsg": 1}, id="two faults, one message"),
         pytest.param({"K": 2, "nmsg": 1, "parts": 2}, id="two faults, one message, two parts"),
+        pytest.param({"K": 1, "faults": {"away"}, "back": False}, id="the document never answers again"),
+        pytest.param(
+            {"K": 2, "nmsg": 1, "faults": {"away", "lost", "late", "dup"}, "back": False}, id="nor a second fault helps"
+        ),
         pytest.param({"K": 0, "poison": 3}, id="both messages kill"),
         pytest.param({"K": 0, "poison2": 3}, id="both messages kill beside the early commit"),
     ],
@@ -67,6 +71,7 @@ def test_the_search_takes_every_step_and_every_fault() -> None:
         "late": "lands later",
         "wipe": "document lost",
         "restore": "restored from older",
+        "away": "does not answer",
         "userdel": "user deletes",
         "refused": "refused for good",
         "failed": "reserve fails",

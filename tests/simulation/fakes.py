@@ -57,6 +57,12 @@ class SimTranscripts(Sim):
     async def list(self, *, prefix: str = "threads/", after: str = "", limit: int = 1000) -> Sequence[tuple[str, Summary]]:
         raise NotImplementedError
 
+    async def read(self, path: str) -> bytes | None:
+        raise NotImplementedError
+
+    async def keep(self, data: bytes, *, media_type: str) -> str:
+        raise NotImplementedError
+
 
 class SimConversations(Sim):
     """One document; `at` is the server's time of the lease's last write."""
@@ -87,6 +93,14 @@ class SimConversations(Sim):
         if value["lease"] and value["lease"]["at"] is None:
             world.document["lease"]["at"] = world.now
         return str(world.version)
+
+    async def expired(self, *, seconds: float, limit: int) -> Sequence[tuple[ConversationKey, Document]]:
+        return await self.world.rpc(self.instance, "fs.query", lambda: self._expired(seconds)[:limit])
+
+    def _expired(self, seconds: float) -> list[tuple[ConversationKey, Document]]:
+        key = self.world.conversation
+        seen = self._read(key)
+        return [(key, seen.document)] if seen and seen.ran_out(seconds) else []
 
 
 class SimChat(Sim):

@@ -67,13 +67,16 @@ LATE_PARTS = """
 WITHOUT_A_SLOT = "    if len(turn.slots or ()) < len(shown):\n        world.complain('visible without a slot')\n"
 SHOWN_LATER = "        asyncio.ensure_future(_fill(work))\n        missing = None\n"
 FILL = "    reply = turn.reply\n    for part, (text, slot) in"
-EARLY_KEY = """    if work.admission and work.admission.holds_lease:
+EARLY_KEY = """    if work.admission and work.admission._token:
         document = work.admission.document
         try:
-            await work.admission._write(replace(document, answered=tuple(work.book.transcript.keys)))
+            answered = replace(document, answered=tuple(work.book.transcript.keys))
+            await work.admission._write(answered, token=work.admission._token)
         except Exception:
             pass
 """
+
+ALONE = 'return "busy" if last and last.state == "open" and last.owner != self._me else "mine"'
 
 TAKE, RUN, BOOK, SLOTS = "spool.turn.take", "spool.turn.run", "spool.turn.book", "spool.turn.slots"
 FINISH = "spool.turn.finish"
@@ -129,11 +132,11 @@ MUTANTS: dict[str, Mutant] = {
         rule="R2: a commit without a clear answer is read again",
         edits=edit(
             BOOK,
-            "            except (Conflict, Ambiguous) as e:\n                raise Reenter(str(e)) from e\n",
+            "            except (Conflict, Ambiguous) as e:\n",
             "            except Ambiguous:\n"
             "                self.generation, self.transcript = self.generation + 1, transcript\n"
             "                return\n"
-            "            except Conflict as e:\n                raise Reenter(str(e)) from e\n",
+            "            except Conflict as e:\n",
         ),
         scene="two",
         complaint="a stray message is visible at rest",
@@ -334,6 +337,86 @@ MUTANTS: dict[str, Mutant] = {
         ),
         scene="two",
         complaint="visible before an earlier one",
+    ),
+    "waits for the document": Mutant(
+        rule="after 5 s without the document a message goes on",
+        edits=edit(ADMISSION, "return await self._judge_alone(book)", 'raise HandOver("no document")'),
+        scene="documents away",
+        complaint="late without a fault",
+    ),
+    "waits for the last call to it": Mutant(
+        rule="the 5 s count where a call just hangs, too",
+        edits=edit(ADMISSION, "DOCUMENT_SECONDS = 5.0", "DOCUMENT_SECONDS = 500.0"),
+        scene="documents away",
+        complaint="late without a fault",
+    ),
+    "taken over without a lease": Mutant(
+        rule="without a lease nothing is taken over: nobody could count the deaths",
+        edits=edit(ADMISSION, ALONE, 'return "mine"'),
+        scene="poison while the documents are away",
+        complaint="retried for ever",
+    ),
+    "no baton without a lease": Mutant(
+        rule="R1: what is open under another owner is carried by another task",
+        edits=edit(ADMISSION, ALONE, ALONE.replace("busy", "not for us")),
+        scene="documents away",
+        complaint="never entered a turn",
+    ),
+    "delivery believed without a lease": Mutant(
+        rule="what nobody can say was shown is shown again",
+        edits=edit(
+            ADMISSION,
+            "        " + ALONE,
+            "        self._document = Document(delivered=last.mark if last else None)\n        " + ALONE,
+        ),
+        scene="documents away",
+        complaint="of its parts",
+        kinds=("crash_after",),
+    ),
+    "silence fences": Mutant(
+        rule="a document that does not answer fences nobody who goes on without a lease",
+        edits=edit(ADMISSION, "return self._token is None and not self.without_lease", "return self._token is None"),
+        scene="documents away",
+        complaint="late without a fault",
+    ),
+    "a silent heartbeat fences": Mutant(
+        rule="a heartbeat without an answer does not fence",
+        edits=edit(
+            ADMISSION,
+            "                if await self._refresh():\n",
+            "                self._token = None\n                if await self._refresh():\n",
+        ),
+        scene="documents away in a turn",
+        complaint="late without a fault",
+    ),
+    "no lease in mid-turn": Mutant(
+        rule="when the document answers again, who works without a lease takes one",
+        edits=edit(ADMISSION, "        if not self.without_lease:\n", "        if True:\n"),
+        scene="documents back in a turn",
+        complaint="late without a fault",
+    ),
+    "a lease for what is answered": Mutant(
+        rule="no lease is taken for a message that another has answered meanwhile",
+        edits=edit(ADMISSION, "if seen and self._envelope.key in seen.document.answered", "if False"),
+        scene="hangs while it thinks",
+        complaint="an answered message waits in the inbox",
+        kinds=("freeze",),
+    ),
+    "nobody sweeps": Mutant(
+        rule="a lease that ran out has its conversation gone on with",
+        edits=edit(
+            "spool.turn.sweep",
+            "        await _take_away(key, ports)\n        return False\n",
+            "        pass\n    return False\n",
+        ),
+        scene="hangs while it thinks",
+        complaint="late without a fault",
+    ),
+    "the living are swept": Mutant(
+        rule="a sweep leaves leases alone that still hold",
+        edits=edit("spool.turn.sweep", "OVERDUE = 30.0", "OVERDUE = -50.0"),
+        scene="long and swept",
+        complaint="although nobody hung",
     ),
 }
 

@@ -54,6 +54,8 @@ def judge(world: "World") -> list[str]:
             world.complain("a stray message is visible at rest")
     _judge_tools(world, turns)
     _judge_document(world, set(keys))
+    if world.swept and not world.plan and not world.script.hang_thinking:
+        world.complain("a sweep made a task although nobody hung")
     latest = max(world.shown_at.values(), default=0)
     if not world.plan and world.script.within is not None and latest > world.script.within:
         world.complain("late without a fault")

@@ -25,6 +25,18 @@ SCENES: dict[str, Script] = {
     "erased": Script(messages=((0.0, "m1"), (310.0, "m2")), erase=300),  # the same conversation, a new transcript
     "tasks down": Script(messages=TWO, down=("tasks", 1, 300)),
     "documents down": Script(messages=THREE, down=("fs", 1, 300)),
+    "documents away": Script(
+        messages=THREE, away=(0, 300), within=100
+    ),  # from the first message on: T alone knows of the conversation
+    "documents away in a turn": Script(
+        messages=ONE, think=30, away=(6, 306), within=66
+    ),  # its owner has the lease, and goes on
+    "documents back in a turn": Script(messages=((0.0, "m1"), (45.0, "m2")), think=40, away=(0, 20), within=180),
+    "poison while the documents are away": Script(messages=ONE, poison=("m1",), away=(0, 5000)),
+    "documents gone": Script(messages=TWO, away=(0, FOREVER), within=60),
+    "long and swept": Script(messages=ONE, rounds=2, think=200, sweep=20),
+    "hangs while it thinks": Script(messages=ONE, hang_thinking=(1, 4.0), sweep=30, within=185),
+    "hangs, and another comes": Script(messages=((0.0, "m1"), (20.0, "m2")), hang_thinking=(1, 4.0), sweep=30),
     "bucket down": Script(messages=THREE, down=("gcs", 1, 300)),
     "slow trouble": Script(messages=ONE, down=("llm", 0, 1200)),  # 20 minutes of hand-overs
     "slack down": Script(messages=THREE, down=("slack", 0, 1200)),

@@ -6,6 +6,7 @@ The longer run, every pair of faults, is `python tests/simulation/explore.py 2 -
 import gc
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from explore import explore, one, pairs, singles
@@ -18,9 +19,13 @@ WHOLE = ("plain", "one", "two", "three", "batch", "parts", "parts of two", "eras
 """Scenes of which every plan is run each time; the others last for hours or die often, and are sampled."""
 
 SAMPLE = 200
-BEYOND = {"erased": ("restore", "late")}
+BEYOND = {"erased": ("restore", "late"), "documents gone": ("crash_before", "crash_after", "term")}
 """Where somebody deletes the transcript, the arbiter is gone: an older document from a backup may then have a message answered
-again, and what a lost turn posts late is nobody's. README says so; everything else holds even then."""
+again, and what a lost turn posts late is nobody's. Where the documents never answer again, nobody goes on with the open turn of
+an owner who is gone. README says so; everything else holds even then."""
+
+UNTIL_SWEPT = 60 + 30 + 60
+"""Seconds from a hang until a task goes on: the lease, what it must be overdue, a minute between two sweeps."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -74,6 +79,24 @@ def test_a_single_fault_buys_at_most_one_model_call_again() -> None:
     world, _ = one({}, script)
     bought = {str(plan): one(plan, script)[0].model_calls - world.model_calls for plan in singles(world.rpc_count)}
     assert {plan: n for plan, n in bought.items() if n > EXTRA_MODEL_CALLS} == {}
+
+
+@pytest.mark.parametrize("sweep", [1, 20, 40])
+def test_a_process_that_hangs_at_any_call_costs_two_and_a_half_minutes_at_most(sweep: float) -> None:
+    """Wherever its lease stands, and whenever the sweep comes; before that only the queue's deadline finds out."""
+    script = replace(SCENES["one"], sweep=sweep)
+    world, _ = one({}, script)
+    usual, calls = max(world.shown_at.values()), [name for _, name, _ in world.trace]
+    leased = calls.index("fs.write") + 1
+    late = {}
+    for i in range(leased, len(calls)):
+        hung, wrong = one({i: "hang"}, script)
+        assert wrong == []
+        delay = max(hung.shown_at.values()) - usual
+        if delay > UNTIL_SWEPT + script.think + 2:  # and one model call bought again
+            late[i, calls[i]] = delay
+    assert late == {}
+    assert len(calls) - leased > 8
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))

@@ -34,12 +34,17 @@ from spool.agents import Loaded, Tools
 from spool.envelope import ConversationKey, Envelope
 from spool.errors import Ambiguous, Conflict, Missing, NotHandedOn
 from spool.here import Here
+from spool.local.dispatcher import SWEEP
 from spool.task import Attempt, Task
+from spool.turn.sweep import sweep
 from spool.turn.take import take
 from spool.turn.work import Ports
 
 KEY = ConversationKey(team="T1", channel="C1", thread_ts="1700000000.000000")
-KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "dup", "userdel")
+KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "away", "dup", "userdel")
+AWAY, FREEZE, HANG = 300.0, 150.0, 3000.0
+"""Seconds that the documents do not answer, that a process stands still, and that it does so past the queue's deadline."""
+
 INSTANCE: ContextVar["Instance"] = ContextVar("instance")
 MAX_RETRIES = 60
 LOOK = 60.0
@@ -54,8 +59,9 @@ class Script:
 
     messages: (second, name) of each. rounds: tool rounds of each turn. think: seconds of a model call.
     poison: messages whose model calls kill the instance, from round `poison_round` on. storm: every step's model call
-    kills that often. kill_thinking: (round, seconds into its model call) of one more kill.
-    down: (prefix of RPC names, from, to). erase: when the transcript is deleted. refuse: Slack refuses every
+    kills that often. kill_thinking, hang_thinking: (round, seconds into its model call) of one more kill, or of a hang.
+    down: (prefix of RPC names, from, to). away: (from, to), the documents answer nobody; what is written may have its effect.
+    sweep: when the first sweep comes, then one each minute. erase: when the transcript is deleted. refuse: Slack refuses every
     reservation for good from then on. within: every answer is visible by then when no fault is planned.
     """
 
@@ -67,11 +73,14 @@ class Script:
     poison_round: int = 0
     storm: int = 0
     down: tuple[str, float, float] | None = None
+    away: tuple[float, float] | None = None
+    sweep: float | None = None
     erase: float | None = None
     within: float | None = None
     refuse: float | None = None
     dead_model: bool = False
     kill_thinking: tuple[int, float] | None = None
+    hang_thinking: tuple[int, float] | None = None
 
 
 class Instance:
@@ -123,6 +132,8 @@ class World:
     tools_run: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     queue: dict[str, Queued] = field(default_factory=dict[str, Queued])
     active: int = 0
+    swept: int = 0
+    away_until: float = 0.0
     kills_by_round: Counter[int] = field(default_factory=Counter[int])
 
     def __post_init__(self) -> None:
@@ -143,6 +154,10 @@ class World:
     def now(self) -> float:
         return self.loop.time()
 
+    @property
+    def conversation(self) -> ConversationKey:
+        return KEY
+
     def complain(self, text: str) -> None:
         if text not in self.complaints:
             self.complaints.append(text)
@@ -155,7 +170,7 @@ class World:
         self.trace.append((i, name, round(self.now, 2)))
         kind = self.plan.get(i)
         await self.wait(instance, latency * (0.5 + self.rng.random()))
-        await self._before(instance, name, kind)
+        await self._before(instance, name, kind, effect)
         if kind == "late":
             await self._late(instance, effect, name)
         self._meanwhile(kind)
@@ -171,15 +186,19 @@ class World:
         await self.wait(instance, latency * (0.5 + self.rng.random()))
         return result
 
-    async def _before(self, instance: Instance, name: str, kind: str | None) -> None:
+    async def _before(self, instance: Instance, name: str, kind: str | None, effect: Callable[[], Any]) -> None:
         if kind == "crash_before":
             self.kill(instance)
             await self.never()
-        if kind == "freeze":
-            instance.frozen_until = self.now + 150
+        if kind in ("freeze", "hang"):
+            instance.frozen_until = self.now + (FREEZE if kind == "freeze" else HANG)
             await self.wait(instance, 0)
         if kind == "fail" or self._is_down(name):
             raise Ambiguous(name)
+        if kind == "away":
+            self.away_until = self.now + AWAY
+        if self._is_away(name):
+            await self._unanswered(instance, effect, name)
         if self.rpc_count > MAX_RPCS:
             self.complain("did not come to rest")
             self.loop.stop()
@@ -192,6 +211,19 @@ class World:
 
         self.loop.call_later(45, land)
         await self.wait(instance, 10)
+        raise Ambiguous(name)
+
+    def _is_away(self, name: str) -> bool:
+        away = self.script.away
+        return name.startswith("fs") and (self.now < self.away_until or bool(away and away[0] <= self.now < away[1]))
+
+    async def _unanswered(self, instance: Instance, effect: Callable[[], Any], name: str) -> None:
+        """Refused at once, or silence; then with an effect or without."""
+        manner = self.rng.choice(("refused", "silence", "effect"))
+        if manner == "effect":
+            with suppress(Conflict):
+                effect()
+        await self.wait(instance, 0 if manner == "refused" else 10)
         raise Ambiguous(name)
 
     def _meanwhile(self, kind: str | None) -> None:
@@ -330,11 +362,20 @@ class World:
             self.loop.call_later(at, lambda m=message: self.hanging.append(self.loop.create_task(self._event(m))))
         if self.script.erase is not None:
             self.loop.call_later(self.script.erase, self.objects.clear)
+        if self.script.sweep is not None:
+            self.loop.call_later(self.script.sweep, self._sweep)
         self.loop.call_later(until, self._out_of_time)
         self.loop.call_later(LOOK, self._until_at_rest)
         self.loop.run_forever()
         self._bury_the_dead()
         return self
+
+    def _sweep(self) -> None:
+        async def count() -> None:
+            self.swept += await sweep(ports=self.ports(Instance(self)))
+
+        self.hanging.append(self.loop.create_task(count()))
+        self.loop.call_later(SWEEP, self._sweep)
 
     def _out_of_time(self) -> None:
         self.complain("did not come to rest")
@@ -390,6 +431,9 @@ async def _respond(messages: list[ModelMessage], info: AgentInfo) -> ModelRespon
     if script.kill_thinking and script.kill_thinking[0] == done and world.kills_by_round[done] == 1:
         await world.wait(instance, script.kill_thinking[1])
         world.kill(instance)
+    if script.hang_thinking and script.hang_thinking[0] == done and world.kills_by_round[done] == 1:
+        await world.wait(instance, script.hang_thinking[1])
+        instance.frozen_until = world.now + HANG
     await world.wait(instance, script.think)
     return await world.rpc(instance, "llm", lambda: _answer(world, done, names), 0.5)
 

@@ -4,19 +4,30 @@ Each part is imported by itself: a list of threads must not wait for Firestore's
 """
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
+from spool.cli import behind, dev
+from spool.envelope import ConversationKey
+from spool.errors import BadInput
 from spool.settings import STORES, Settings
 
 if TYPE_CHECKING:  # the model library behind them takes a second
     from spool.evidence import Evidence
     from spool.ports import Conversations, Transcripts
+    from spool.transcript import Summary
+
+PAGE = 1000
 
 
 def read_settings() -> Settings:
-    """The settings of a command that reads what is kept. Raises `Misconfigured`."""
-    return Settings.read(google=STORES)
+    """The settings of a command that reads what is kept: where a `spool dev` runs here, what that uses.
+
+    Raises `Misconfigured`.
+    """
+    settings = Settings.read(google=STORES)
+    running = None if settings.google else dev.found(settings)
+    return behind.settings_of(running.emulated) if running else settings
 
 
 def place(settings: Settings) -> str:
@@ -74,3 +85,20 @@ def evidence(settings: Settings) -> "Evidence":
     from spool.local.evidence import LocalEvidence
 
     return LocalEvidence(settings.state_dir)
+
+
+def conversation(text: str) -> ConversationKey:
+    """The key that a person means: as `threads list` prints it, or as the object's path. Raises `BadInput`."""
+    return ConversationKey.parse(text.strip().removeprefix("threads/").removesuffix(".json"))
+
+
+async def listed(
+    store: "Transcripts", *, prefix: str = "threads/", after: str = ""
+) -> "AsyncIterator[tuple[ConversationKey, Summary]]":
+    """Every thread and its summary, ordered by path; what somebody else put among them is passed over."""
+    while page := await store.list(prefix=prefix, after=after, limit=PAGE):
+        for path, summary in page:
+            with contextlib.suppress(BadInput):
+                if (key := conversation(path)).path == path:
+                    yield key, summary
+        after = page[-1][0]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spool.cli import backend
-from spool.cli.threads import Key, conversation
+from spool.cli.backend import conversation
+from spool.cli.threads import Key
 from spool.envelope import ConversationKey
 
 if TYPE_CHECKING:  # see threads.py
@@ -66,11 +67,11 @@ def _object(key: ConversationKey, seen: "Seen | None") -> dict[str, Any]:
 
 def _rows(seen: "Seen | None") -> list[tuple[str, str]]:
     from spool.cli.terminal import when
-    from spool.cli.why import told
+    from spool.cli.why import printing
     from spool.cli.why.found import held
 
     lease = held(seen)
-    rows = [("lease", told.lease(lease, document=seen is not None))]
+    rows = [("lease", printing.lease(lease, document=seen is not None))]
     if seen is None:
         return rows
     document = seen.document
@@ -78,9 +79,9 @@ def _rows(seen: "Seen | None") -> list[tuple[str, str]]:
     rows += [("inbox", f"{k} · {when(e.ts)} · by {e.user} · {e.addressed}") for k, e in document.inbox.items()] or [
         ("inbox", "empty")
     ]
-    rows.append(
-        ("answered", f"{len(document.answered)} messages, the last {document.answered[-1]}" if document.answered else "none")
-    )
+    answered = document.answered
+    count = f"{len(answered)} message{'s' if len(answered) != 1 else ''}"
+    rows.append(("answered", f"{count}, the last {answered[-1]}" if answered else "none"))
     rows.append(
         (
             "delivered",

@@ -11,11 +11,15 @@ from typing import Literal
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, RetryFeedbackPart, ToolCallPart, ToolReturnPart
 from rich.console import Console
 
+from spool.blobs import references
 from spool.cli.terminal import neutral, one_line, say, say_markdown, when
 from spool.transcript import Message, Transcript, Turn
 
 LENGTH = 300
 """Characters of a tool's arguments, and of what it returned."""
+
+BESIDE = "too large or binary, it lies beside the transcript; `spool threads export KEY --format messages` brings it back"
+"""What a reference means to whoever meets it."""
 
 _STYLES = {"turn": "bold cyan", "said": "", "aside": "dim", "call": "yellow", "result": "dim", "reply": "", "note": "dim"}
 
@@ -36,6 +40,7 @@ def entries(transcript: Transcript) -> Iterator[Entry]:
         yield from (_said(m) for m in turn.messages)
         for step in turn.steps:
             yield from _worked(step, turn)
+            yield from (Entry(kind="result", text=f"{path}: {BESIDE}") for path in sorted(references([step])))
         if turn.reply:
             who = " · ".join(filter(None, ("the agent", when(turn.finished_at))))
             yield Entry(kind="reply", who=who, text="\n\n".join(turn.reply.parts))

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spool.cli import backend
+from spool.cli.backend import conversation
 from spool.envelope import ConversationKey
 from spool.errors import BadInput, Missing, TooNew, Unreadable
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:  # the model library behind them takes a second: only a comman
     from spool.ports import Transcripts
     from spool.transcript import Summary, Transcript
 
-PAGE = 500
 HEAD = ("key", "title", "turns", "last said", "by")
 
 app = typer.Typer(no_args_is_help=True, help="Read the transcripts: list them, show one, export one.")
@@ -35,7 +35,7 @@ def list_(
     start = conversation(after).path if after else ""
     found, more = asyncio.run(_listed(user=user, limit=limit, after=start))
     if as_json:
-        typer.echo(json.dumps([_object(path, summary) for path, summary in found]))
+        typer.echo(json.dumps([_object(key, summary) for key, summary in found]))
     else:
         _print_table(found, more=more)
 
@@ -45,18 +45,19 @@ def show(
     key: Key,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The transcript, exactly as stored.")] = False,
-    as_messages: Annotated[bool, typer.Option("--messages", help="pydantic-ai's own messages, as JSON.")] = False,
+    as_messages: Annotated[bool, typer.Option("--messages", help="pydantic-ai's own messages, with their blobs.")] = False,
 ) -> None:
     """Show a thread: who said what, which tools ran, how each turn ended."""
     if as_json and as_messages:
         msg = "--json and --messages are two forms of the same thread: choose one"
         raise typer.BadParameter(msg)
     named = conversation(key)
+    if as_messages:
+        typer.echo(asyncio.run(_messages(named)))
+        return
     data = asyncio.run(_stored(named))
     if as_json:
         typer.echo(data, nl=False)
-    elif as_messages:
-        typer.echo(_messages(_read(data, named)))
     else:
         _print_thread(_read(data, named), named)
 
@@ -68,47 +69,40 @@ def export(
     form: Annotated[Literal["markdown", "messages"], typer.Option("--format", help="A document, or messages.")] = "markdown",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of to the terminal.")] = None,
 ) -> None:
-    """Export a thread as a Markdown document, or as pydantic-ai's own messages JSON, ready for `message_history`."""
+    """Export a thread as a Markdown document, or as pydantic-ai's own messages JSON, ready for `message_history`.
+
+    The messages hold everything again that the transcript keeps in blobs.
+    """
     from spool.cli.reading import as_markdown
 
     named = conversation(key)
-    transcript = _read(asyncio.run(_stored(named)), named)
-    text = _messages(transcript) + "\n" if form == "messages" else as_markdown(transcript, key=str(named))
+    if form == "messages":
+        text = asyncio.run(_messages(named)) + "\n"
+    else:
+        text = as_markdown(_read(asyncio.run(_stored(named)), named), key=str(named))
     if out is None:
         typer.echo(text, nl=False)
     else:
         _write(out, text)
 
 
-def conversation(text: str) -> ConversationKey:
-    """The key that a person means: as `list` prints it, or as the object's path. Raises `BadInput`."""
-    return ConversationKey.parse(text.strip().removeprefix("threads/").removesuffix(".json"))
-
-
-async def _listed(*, user: str, limit: int | None, after: str) -> "tuple[list[tuple[str, Summary]], bool]":
+async def _listed(*, user: str, limit: int | None, after: str) -> "tuple[list[tuple[ConversationKey, Summary]], bool]":
     """The first `limit` that match, and whether there are more."""
-    found: list[tuple[str, Summary]] = []
+    found: list[tuple[ConversationKey, Summary]] = []
     async with backend.transcripts(backend.read_settings()) as store:
-        async for path, summary in _pages(store, after):
+        async for key, summary in backend.listed(store, after=after):
             if user not in ("", summary.last_user):
                 continue
             if len(found) == limit:
                 return found, True
-            found.append((path, summary))
+            found.append((key, summary))
     return found, False
 
 
-async def _pages(store: "Transcripts", after: str) -> "AsyncIterator[tuple[str, Summary]]":
-    while page := await store.list(after=after, limit=PAGE):
-        for entry in page:
-            yield entry
-        after = page[-1][0]
-
-
-def _object(path: str, summary: "Summary") -> dict[str, str | int]:
+def _object(key: ConversationKey, summary: "Summary") -> dict[str, str | int]:
     """What `--json` promises to other programs; keep it stable."""
     return {
-        "key": str(conversation(path)),
+        "key": str(key),
         "title": summary.title,
         "turns": summary.turns,
         "last_ts": summary.last_ts,
@@ -116,12 +110,12 @@ def _object(path: str, summary: "Summary") -> dict[str, str | int]:
     }
 
 
-def _print_table(found: "list[tuple[str, Summary]]", *, more: bool) -> None:
+def _print_table(found: "list[tuple[ConversationKey, Summary]]", *, more: bool) -> None:
     from rich.console import Console
 
     from spool.cli.terminal import say_table, when
 
-    rows = [(str(conversation(path)), s.title, str(s.turns), when(s.last_ts), s.last_user) for path, s in found]
+    rows = [(str(key), s.title, str(s.turns), when(s.last_ts), s.last_user) for key, s in found]
     if rows:
         say_table(Console(), HEAD, rows)
     else:
@@ -148,9 +142,12 @@ async def _stored(key: ConversationKey) -> bytes:
     """The transcript's bytes. Raises `Missing`."""
     settings = backend.read_settings()
     async with backend.transcripts(settings) as store:
-        data = await store.read(key.path)
+        return _there(await store.read(key.path), key, backend.place(settings))
+
+
+def _there(data: bytes | None, key: ConversationKey, place: str) -> bytes:
     if data is None:
-        msg = f"there is no thread {key} in {backend.place(settings)}: `spool threads list` shows those that are there"
+        msg = f"there is no thread {key} in {place}: `spool threads list` shows those that are there"
         raise Missing(msg)
     return data
 
@@ -166,12 +163,24 @@ def _read(data: bytes, key: ConversationKey) -> "Transcript":
         raise type(e)(msg) from None
 
 
-def _messages(transcript: "Transcript") -> str:
+async def _messages(key: ConversationKey) -> str:
+    """The thread as pydantic-ai's own JSON, with everything that lies beside the transcript."""
     from pydantic_ai.messages import ModelMessagesTypeAdapter
 
+    from spool import blobs
     from spool.history import history
 
-    return ModelMessagesTypeAdapter.dump_json(history(transcript), indent=2).decode()
+    settings = backend.read_settings()
+    async with backend.transcripts(settings) as store:
+        data = _there(await store.read(key.path), key, backend.place(settings))
+        messages = history(_read(data, key))
+        contents = await _contents(store, blobs.references(messages))
+        contents |= await _contents(store, blobs.nested(contents))
+    return ModelMessagesTypeAdapter.dump_json(blobs.whole(messages, contents), indent=2).decode()
+
+
+async def _contents(store: "Transcripts", paths: Collection[str]) -> dict[str, bytes | None]:
+    return dict(zip(paths, await asyncio.gather(*map(store.read, paths)), strict=True))
 
 
 def _write(path: Path, text: str) -> None:

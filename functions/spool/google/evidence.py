@@ -9,6 +9,7 @@ It reads as whoever is logged in. What that person may not see is said, with the
 
 import asyncio
 import base64
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -61,7 +62,9 @@ class GoogleEvidence:
             return [], "set SPOOL_LOCATION and SPOOL_QUEUE to look into it"
         try:
             found, note = await asyncio.to_thread(self._listed)
-        except Refused:  # a list without bodies may be allowed, but tells no message from another
+        except Refused as e:  # a list without bodies may be allowed, but tells no message from another
+            if e.reason != "denied":
+                raise
             one = [await asyncio.to_thread(self._one, name)] if name else []
             return [q for q in one if q], "which task carries what may not be read (cloudtasks.tasks.list, .fullView)"
         mine = [q for q in found if q.name == name or (q.task and q.task.conversation.channel == channel)]
@@ -75,12 +78,14 @@ class GoogleEvidence:
         note = "the bucket holds more of them than were read" if page.get("nextPageToken") else ""
         return sorted(found, key=lambda v: v.generation), note
 
-    async def logs(self, message: str, conversation: ConversationKey | None) -> tuple[Sequence[Line], str]:
+    async def logs(
+        self, message: str, conversation: ConversationKey | None, *, until: float = math.inf
+    ) -> tuple[Sequence[Line], str]:
         if not self._logging:
             return [], "the emulators keep none: it is in the output of the functions"
         asked = {
             "resourceNames": [f"projects/{self._project}"],
-            "filter": _filter(message, conversation),
+            "filter": _filter(message, conversation, until),
             "orderBy": "timestamp desc",
             "pageSize": LINES,
         }
@@ -144,13 +149,17 @@ def _line(entry: Json) -> Line:
     )
 
 
-def _filter(message: str, conversation: ConversationKey | None) -> str:
+def _filter(message: str, conversation: ConversationKey | None, until: float) -> str:
     """Without a time of its own it would cover the last day only."""
-    ts = message.rpartition(":")[2] or (conversation.thread_ts if conversation else "0")
-    since = datetime.fromtimestamp(float(ts) - EARLIER, UTC).isoformat()
+    ts = message.rpartition(":")[2].partition("@")[0] or (conversation.thread_ts if conversation else "0")
+    when = f'timestamp>="{_time(float(ts) - EARLIER)}"' + (f' AND timestamp<="{_time(until)}"' if until < math.inf else "")
     about = [f'jsonPayload.key="{message}"'] if message else []
     about += [f'jsonPayload.conversation="{conversation}"'] if conversation else []
-    return f'resource.type="cloud_run_revision" AND timestamp>="{since}" AND ({" OR ".join(about)})'
+    return f'resource.type="cloud_run_revision" AND {when} AND ({" OR ".join(about)})'
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _seconds(timestamp: str | None) -> float:

@@ -66,7 +66,7 @@ def ports(wanted: Iterable[tuple[int, str]]) -> Sequence[Finding]:
     taken = [
         problem(f"port {port} is in use", fix=f"end what uses it, or {remedy}") for port, remedy in wanted if not _is_free(port)
     ]
-    return taken or [ok("free: " + ", ".join(str(port) for port, _ in wanted))]
+    return taken or [ok("no `spool dev` runs here; free for one: " + ", ".join(str(port) for port, _ in wanted))]
 
 
 def _is_free(port: int) -> bool:

@@ -1,5 +1,6 @@
 """What this machine's store shows to people who ask why: `spool.evidence.Evidence`, read-only."""
 
+import math
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -33,8 +34,10 @@ class LocalEvidence:
         found = [Version(generation=generation, updated=updated, size=size, live=True) for generation, updated, size in rows]
         return found, "this store keeps the last generation only"
 
-    async def logs(self, message: str, conversation: ConversationKey | None) -> tuple[Sequence[Line], str]:
-        del message, conversation
+    async def logs(
+        self, message: str, conversation: ConversationKey | None, *, until: float = math.inf
+    ) -> tuple[Sequence[Line], str]:
+        del message, conversation, until
         return [], "none are kept here: they are in the output of `spool dev`"
 
     def _rows(self, file: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:

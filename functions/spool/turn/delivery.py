@@ -34,8 +34,28 @@ async def deliver(work: Work) -> None:
     if missing is None:
         await _sweep_up(work)
         work.delivered.add(work.turn.mark)
+        _tell(work)
     elif missing >= 0:
         await _reclaim(work, missing)
+
+
+def _tell(work: Work) -> None:
+    """The one line of a turn that went well; its time is that of the message which this attempt carries."""
+    turn, seconds = work.turn, round(work.ports.clock.now() - work.task.first_seen, 3)
+    used = turn.usage
+    work.say(
+        logging.INFO,
+        f"answered after {seconds} s",
+        event="answered",
+        seconds=seconds,
+        rounds=used.get("requests"),
+        tokens=used.get("input_tokens", 0) + used.get("output_tokens", 0),
+        messages=len(turn.messages),
+        outcome=turn.outcome,
+        epoch=turn.epoch,
+        model=turn.model,
+        cost_usd=turn.cost_usd,
+    )
 
 
 async def _record_slots(work: Work) -> None:
@@ -80,7 +100,7 @@ async def _undeliverable(work: Work, error: Refused) -> None:
     """
     turn = work.turn
     await work.write(replace(turn, outcome="undeliverable", slots=(turn.slots or ())[: turn.kept], messy=True))
-    work.say(logging.ERROR, f"undeliverable: {error}")
+    work.say(logging.ERROR, f"undeliverable: {error}", event="undeliverable")
     await bury(work)
 
 

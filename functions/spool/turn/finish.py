@@ -22,7 +22,7 @@ async def apologise(work: Work, sentence: str, *, steps: list[ModelMessage] | No
     turn = work.turn if steps is None else replace(work.turn, steps=tuple(steps))
     doubts = [f"\n\nThis may or may not have happened: {_quoted(c.tool_name, c.args_as_json_str())}" for c in turn.in_doubt]
     await finish(work, work.ports.chat.parts(sentence + "".join(doubts)), outcome="failed", steps=list(turn.steps))
-    work.say(logging.ERROR, f"given up: {sentence}")
+    work.say(logging.ERROR, f"given up: {sentence}", event="apology")
     await bury(work)
 
 
@@ -58,7 +58,7 @@ async def finish(
     )
     await work.write(turn)
     if outcome == "undeliverable":
-        work.say(logging.ERROR, f"undeliverable: {work.memory.refused}")
+        work.say(logging.ERROR, f"undeliverable: {work.memory.refused}", event="undeliverable")
         await bury(work)
 
 

@@ -36,15 +36,15 @@ async def take(task: Task, attempt: Attempt, *, ports: Ports) -> None:
     try:
         await (tidy(work) if task.kind == "tidy" else answer(work))
     except HandOver as e:
-        work.say(logging.WARNING, f"handed over: {e}")
+        work.say(logging.WARNING, f"handed over: {e}", event="handed_over", delay=e.delay)
         await _hand_over(work, e.delay)
     except asyncio.CancelledError:
         if current := asyncio.current_task():
             current.uncancel()
-        work.say(logging.INFO, "handed over: told to stop")
+        work.say(logging.INFO, "handed over: told to stop", event="handed_over", delay=0)
         await _hand_over(work, 0)
     except Exception:  # an error of ours: the message must not pay for it
-        log.exception("%s: an unexpected error", task.conversation)
+        log.exception("%s: an unexpected error", task.conversation, extra={"event": "bug"})
         await _after_a_bug(work)
 
 
@@ -70,6 +70,9 @@ async def answer(work: Work) -> None:
     admission = work.admission = _admission(work, envelope)
     for _ in range(REENTRIES):
         verdict = await admission.enter(work.book)
+        if admission.without_lease:
+            text = f"the conversation's document does not answer: {'on without a lease' if verdict == 'mine' else verdict}"
+            work.say(logging.WARNING, text, event="without_lease")
         if verdict != "mine":
             await _leave(work, busy=verdict == "busy")
             return
@@ -138,7 +141,7 @@ async def _open(work: Work, admission: Admission) -> None:
     waiting = [await _whole(work, e) for key, e in admission.mail.items() if key not in known]
     opened = work.book.transcript.opened(waiting, owner=work.me, now=work.ports.clock.now())
     await work.own(opened, lookup=False)
-    work.say(logging.INFO, f"opened for {len(waiting)} message(s)")
+    work.say(logging.DEBUG, f"opened for {len(waiting)} message(s)", event="opened", messages=len(waiting))
 
 
 async def _resume(work: Work, admission: Admission) -> None:
@@ -150,7 +153,9 @@ async def _resume(work: Work, admission: Admission) -> None:
         once=lambda name: loaded is None or loaded.semantics(name) == "at_most_once",
     )
     await work.own(work.book.transcript.with_last(turn), lookup=True)
-    work.say(logging.INFO, f"taken over: epoch {turn.epoch}, attempt {turn.attempts}, {len(turn.unknown)} call(s) in doubt")
+    text = f"taken over: epoch {turn.epoch}, attempt {turn.attempts}, {len(turn.unknown)} call(s) in doubt"
+    fields = {"epoch": turn.epoch, "attempts": turn.attempts, "doubts": len(turn.unknown)}
+    work.say(logging.INFO, text, event="taken_over", **fields)
 
 
 async def _whole(work: Work, envelope: Envelope) -> Envelope:

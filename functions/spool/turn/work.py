@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from spool import logs
 from spool.agents import Loaded
 from spool.conversation import Mark
 from spool.envelope import Envelope
@@ -87,10 +89,16 @@ class Work:
         answer is lost. Raises `Reenter`."""
         last = transcript.turns[-1]
         self.owned.add(last.tag)
+        logs.add(turn=last.tag)
         self.memory = Memory.of(last, lookup=lookup)
         await self.book.commit(transcript)
 
-    def say(self, level: int, text: str) -> None:
-        """One log line that names conversation, turn and owner, and quotes nobody."""
+    def say(self, level: int, text: str, *, event: str = "", **fields: Any) -> None:
+        """One log line that names conversation, turn and owner, and quotes nobody.
+
+        event, fields: as in `spool.logs.FIELDS`; `cause` is an error, of which only frames and kinds may be shown.
+        """
         last = self.book.transcript.last
-        log.log(level, "%s %s %s: %s", self.task.conversation, last.tag if last else "-", self.me, text)
+        tag, key = last.tag if last else "", str(self.task.conversation)
+        known = {"event": event, "conversation": key, "turn": tag, "owner": self.me, "generation": self.book.generation}
+        log.log(level, "%s %s %s: %s", key, tag or "-", self.me, text, extra={**known, **fields})

@@ -19,8 +19,8 @@ from spool.cli import doctor
 from spool.cli.deploy import shell
 from spool.cli.deploy.manifest import create_link
 from spool.cli.deploy.site import Site, read_site
-from spool.cli.deploy.stage import read_policy, secrets_of
-from spool.cli.deploy.steps import Argv, Change, Step, events_url, head, steps, submit, substitutions, trigger
+from spool.cli.deploy.stage import TFVARS, read_policy, secrets_of
+from spool.cli.deploy.steps import Argv, Change, Step, events_url, head, needs_a_trigger, steps, submit, substitutions, trigger
 from spool.cli.terminal import one_line
 from spool.errors import Misconfigured, SpoolError
 from spool.settings import Settings
@@ -45,7 +45,9 @@ def command(
 ) -> None:
     """Walk through the first deploy; stop anywhere, and run it again to go on."""
     root = Path.cwd()
-    site = read_site(root, environment, policy_secrets=secrets_of(read_policy(root / "functions")))
+    secrets = secrets_of(read_policy(root / "functions"))
+    _made_by_infra(root, secrets)
+    site = read_site(root, environment, policy_secrets=secrets)
     if dry_run:
         _print_all(site)
         return
@@ -58,6 +60,18 @@ def command(
     except (KeyboardInterrupt, EOFError, typer.Abort):
         typer.echo("\nStopped. Run spool setup again: it goes on from here.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _made_by_infra(root: Path, secrets: Mapping[str, str]) -> None:
+    """Raises `Misconfigured` where Terraform does not know yet of a secret of the policy, which it must make."""
+    try:
+        known: Any = json.loads((root / TFVARS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    missing = sorted(set(secrets) - set(known.get("secrets", {})))
+    if missing:
+        msg = f"{TFVARS} lacks {', '.join(missing)} of policy.secrets: run spool stage --infra, then spool setup again"
+        raise Misconfigured(msg)
 
 
 class Notes:
@@ -168,7 +182,12 @@ def _secret(variable: str) -> str:
 
 
 def _build(site: Site) -> Argv:
-    """Through the trigger where a repository is connected; else this folder, with what the trigger would say."""
+    """Through the trigger where a repository is connected; else this folder, with what the trigger would say.
+
+    Raises `SpoolError`.
+    """
+    if why := needs_a_trigger(site):
+        raise Misconfigured(why)
     if site.repository:
         return trigger(site, _printed(head()))
     values: Any = json.loads(_printed(substitutions()))
@@ -197,7 +216,7 @@ def _print_all(site: Site) -> None:
         if step.name == "slack-app":
             typer.echo('spool manifest --link --url "$(terraform -chdir=infra output -raw events_api_url)"')
         if step.name == "build":
-            typer.echo(
-                shlex.join(trigger(site, "COMMIT") if site.repository else submit(site, {"_ENVIRONMENT": site.environment}))
-            )
+            by_hand = submit(site, {"_ENVIRONMENT": site.environment})
+            why = needs_a_trigger(site)
+            typer.echo(f"# {why}" if why else shlex.join(trigger(site, "COMMIT") if site.repository else by_hand))
     typer.echo(f"# what keeps it from answering\nspool doctor --project {site.project} --region {site.region}")

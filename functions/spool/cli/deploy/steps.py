@@ -216,11 +216,26 @@ def trigger(site: Site, commit: str) -> Argv:
 
 
 def submit(site: Site, values: Mapping[str, str]) -> Argv:
-    """The build of this folder by hand, with what a trigger would say."""
+    """The build of this folder by hand, with what a trigger would say.
+
+    Its source goes where infra/ deletes it after a month: gcloud's own place is a bucket in the United States, for ever.
+    """
     deployer = f"projects/{site.project}/serviceAccounts/spool-deployer@{site.project}.iam.gserviceaccount.com"
     where = (f"--project={site.project}", f"--region={site.region}", f"--service-account={deployer}")
+    source = f"--gcs-source-staging-dir=gs://run-sources-{site.project}-{site.region}/by-hand"
     given = ";".join(f"{name}={value}" for name, value in values.items())
-    return ("gcloud", "builds", "submit", *where, "--config=cloudbuild.yaml", f"--substitutions=^;^{given}")
+    return ("gcloud", "builds", "submit", *where, source, "--config=cloudbuild.yaml", f"--substitutions=^;^{given}")
+
+
+def needs_a_trigger(site: Site) -> str:
+    """Why no build of this environment can be started by hand, and what to do; empty where one can."""
+    if site.repository or site.environment != "production":
+        return ""
+    page = f"https://console.cloud.google.com/cloud-build/repositories/2nd-gen?project={site.project}"
+    return (
+        "production deploys a commit that staging ran, and a build by hand names none: connect the repository to Cloud Build "
+        f"in {site.region} ({page}), write its name into infra/production.tfvars, and run spool setup again"
+    )
 
 
 # ---- what a probe printed

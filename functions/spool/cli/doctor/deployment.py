@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from spool.cli.doctor.agent import bare, loads
 from spool.cli.doctor.here import DOORS, raising, resources
-from spool.cli.doctor.rooms import bare, rooms
 from spool.errors import Misconfigured, Missing, Refused, SpoolError
 from spool.finding import Check, Finding, ok, problem, unknown
 from spool.google import checks, deployed
@@ -74,7 +74,7 @@ def _checks(cloud: Cloud, environ: Mapping[str, str]) -> list[Check]:
         Check(name="secrets", look=careful(partial(_secrets, cloud))),
         *_resources(cloud),
         Check(name="sweeper", look=careful(partial(deployed.sweep, cloud.rest, cloud.apis, **place))),
-        Check(name="agent", look=partial(_rooms, cloud.worker, environ)),
+        Check(name="agent", look=partial(_agent, cloud.worker, environ)),
         Check(name="Slack token", look=careful(partial(_token, cloud))),
         Check(name="Request URL", look=careful(partial(_request_url, cloud))),
         Check(name="Slack app", look=partial(_app, cloud, environ)),
@@ -134,11 +134,11 @@ def _resources(cloud: Cloud) -> list[Check]:
     return [*resources(cloud.rest, cloud.apis, at, mine=False), *(Check(name="permissions", look=look) for look in looks)]
 
 
-def _rooms(worker: Service, environ: Mapping[str, str]) -> Sequence[Finding]:
+def _agent(worker: Service, environ: Mapping[str, str]) -> Sequence[Finding]:
     """The agent of this folder in the worker's environment: a secret's value does not matter for loading it."""
     seen = {**bare(environ), **_environment(worker)}
     del seen["K_SERVICE"]
-    return rooms(
+    return loads(
         seen,
         agent=worker.environment.get("SPOOL_AGENT") or "agent:agent",
         model=worker.environment.get("SPOOL_MODEL", ""),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from spool.cli import dev
-from spool.cli.doctor.rooms import rooms
+from spool.cli.doctor.agent import loads
 from spool.errors import Misconfigured, SpoolError
 from spool.finding import Check, Finding, ok, problem, unknown
 from spool.settings import CALLERS, QUEUE, STORES, TARGET, Google, Settings
@@ -29,26 +29,48 @@ _WORKSPACE = "none is set: `spool dev` brings its own Slack workspace"
 
 
 def here(environ: Mapping[str, str], *, url: str) -> list[Check]:
-    """The place that this process' own environment names. url: the ingress' public URL, where there is one."""
+    """The place that this process' own environment names, or the emulators of the `spool dev` that runs there.
+
+    url: the ingress' public URL, where there is one.
+    """
     try:
         settings = Settings.read(environ)
+        running = None if settings.google else dev.found(settings)
+        if running and running.emulated:
+            environ = {**environ, "SPOOL_BACKEND": "google", **running.emulated}
+            settings = Settings.read(environ)
     except Misconfigured as e:
-        return [Check(name="settings", look=partial(_told, e))]
+        return [Check(name="settings", look=partial(_misread, e))]
     checks = [Check(name="settings", look=partial(_settings, environ))]
-    if settings.google:
-        checks += _google(settings.google)
-    else:
-        checks += _machine(settings)
-    offline = settings.google is None or settings.google.emulated
-    look = partial(rooms, environ, agent=settings.agent, model=settings.model, may_be_offline=offline)
+    checks += _machine(settings) if _is_dev(settings) else []
+    checks += _google(settings.google, worker_url=_worker_url(settings)) if settings.google else []
+    look = partial(loads, environ, agent=settings.agent, model=settings.model, may_be_offline=_is_dev(settings))
     return [*checks, Check(name="agent", look=look), *_slack(environ, settings, url=url)]
 
 
+def _is_dev(settings: Settings) -> bool:
+    """Whether this is a place of `spool dev`, which has a default for everything else."""
+    return settings.google is None or settings.google.emulated
+
+
+def _worker_url(settings: Settings) -> str:
+    from spool.local.checks import recorded_port
+
+    if settings.google and not settings.google.emulated:
+        return settings.google.worker_url
+    port = recorded_port(settings.state_dir)
+    return settings.worker_url or (f"http://127.0.0.1:{port}" if port else "")
+
+
 def _settings(environ: Mapping[str, str]) -> Sequence[Finding]:
-    """Every missing one, of both doors; on one machine `spool dev` has a default for each."""
-    if not Settings.read(environ).google:
-        return [ok("nothing is missing for `spool dev`")]
-    return [_door(name, environ) for name in DOORS]
+    """Every missing one: of `spool dev`, or of both doors."""
+    if not _is_dev(Settings.read(environ)):
+        return [_door(name, environ) for name in DOORS]
+    try:
+        Settings.read(environ, google=STORES + QUEUE)
+    except Misconfigured as e:
+        return [problem(f"`spool dev` would not start: {e}", fix="or `spool dev --emulators`, which has a default for each")]
+    return [ok("nothing is missing for `spool dev`")]
 
 
 def _door(name: str, environ: Mapping[str, str]) -> Finding:
@@ -81,7 +103,7 @@ def _ports(settings: Settings) -> Sequence[Finding]:
     return checks.ports(wanted)
 
 
-def _google(at: Google) -> list[Check]:
+def _google(at: Google, *, worker_url: str) -> list[Check]:
     from spool.google import checks
     from spool.google.rest import Apis, Rest
 
@@ -90,12 +112,12 @@ def _google(at: Google) -> list[Check]:
         tasks, firestore = (f"http://{host}" for host in (at.tasks_emulator, at.firestore_emulator))
         apis = Apis(storage=at.storage_emulator, tasks=tasks, firestore=firestore)
     rest = Rest(project=at.project, anonymous=at.emulated)
-    worker = Check(name="worker", look=lambda: checks.worker(at.worker_url, emulated=at.emulated))
+    worker = Check(name="worker", look=lambda: checks.worker(worker_url, emulated=at.emulated))
     try:
         rest.login()
     except Misconfigured as e:
         return [Check(name="Google Cloud", look=checks.careful(partial(raising, e), project=at.project))]
-    return [*resources(rest, apis, at), *([worker] if at.worker_url else [])]
+    return [*resources(rest, apis, at), *([worker] if worker_url else [])]
 
 
 def raising(error: SpoolError) -> Sequence[Finding]:
@@ -127,7 +149,7 @@ def _slack(environ: Mapping[str, str], settings: Settings, *, url: str) -> list[
     from spool.slack import checks, probe
 
     token = partial(checks.token, settings.bot_token, api_url=settings.slack_api_url)
-    if not (settings.bot_token or settings.google):
+    if _is_dev(settings) and not settings.bot_token:
         return [Check(name="Slack", look=lambda: [ok(_WORKSPACE)])]
     secret = settings.signing_secrets[0] if settings.signing_secrets else ""
     tried = partial(_tried, probe.request_url, url=url, secret=secret)
@@ -153,5 +175,5 @@ def _app(environ: Mapping[str, str], settings: Settings, *, urls: Sequence[str])
     return lambda: checks.app(given[0], config_token=given[1], api_url=settings.slack_api_url, urls=urls)
 
 
-def _told(error: SpoolError) -> Sequence[Finding]:
+def _misread(error: SpoolError) -> Sequence[Finding]:
     return [problem(str(error), fix="README, Settings, says what each variable is")]

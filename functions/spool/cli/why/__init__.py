@@ -27,30 +27,30 @@ def command(
     """Tell the story of one message: where it is, what was done for it, and what will happen next."""
     from rich.console import Console
 
+    from spool.cli.why.printing import print_story
     from spool.cli.why.story import story
-    from spool.cli.why.told import tell
 
-    told = story(asyncio.run(_look(message, settings=backend.read_settings())), content=content)
+    whole = story(asyncio.run(_found(message, settings=backend.read_settings())), content=content)
     if as_json:
-        typer.echo(json.dumps(asdict(told), ensure_ascii=False))
+        typer.echo(json.dumps(asdict(whole)))  # in ASCII: what people said may steer a terminal
     else:
-        tell(Console(), told)
+        print_story(Console(), whole)
 
 
-async def _look(asked: str, *, settings: Settings) -> "Found":
+async def _found(asked: str, *, settings: Settings) -> "Found":
     """Raises `BadInput` for what names no message, and what reading the bucket raises."""
-    from spool.cli.why.looking import Look
+    from spool.cli.why.search import Search
     from spool.slack.permalink import parse
 
     link, now = parse(asked), time.time()  # noqa: TID251 - a command's clock, where the server's does not tell
     async with backend.transcripts(settings) as transcripts, backend.conversations(settings) as conversations:
-        look = Look(
+        search = Search(
             transcripts=transcripts,
             conversations=conversations,
             evidence=backend.evidence(settings),
             place=backend.place(settings),
         )
-        found = await look.at(link, asked=asked, now=now)
+        found = await search.of(link, asked=asked, now=now)
     return replace(found, semantics=_declared(settings, found), serving=_serving(settings))
 
 

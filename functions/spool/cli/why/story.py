@@ -1,7 +1,7 @@
 """The story of one message, as values: what was read of it goes in, what whoever is on call needs to know comes out.
 
-Found ──► story ──► Story ──► told (for people), asdict (--json)
-            └─► fate: what will happen next
+Found ──► story ──► Story ──► printing (for people), asdict (--json)
+            └─► verdict: how it stands, and what will happen next
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart
 
-from spool.cli.why.fate import fate
 from spool.cli.why.found import Found, Held, Role, held, is_delivered
+from spool.cli.why.verdict import verdict
 from spool.envelope import Envelope
 from spool.evidence import Line, Queued, Version
 from spool.slack.permalink import permalink
@@ -35,7 +35,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """A task that is in the queue. at_work: the lease names it."""
+    """A task that is in the queue. at_work: the lease names it, and no later attempt of it has begun."""
 
     name: str
     kind: str
@@ -81,7 +81,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class TurnStory:
     """The turn that answers."""
 
     id: str
@@ -119,7 +119,7 @@ class Story:
     lease: Held | None
     inbox: tuple[str, ...]
     answered: bool
-    turn: Told | None
+    turn: TurnStory | None
     commits: tuple[Version, ...]
     dead: tuple[str, ...]
     logs: tuple[Line, ...]
@@ -129,7 +129,7 @@ class Story:
 def story(found: Found, *, content: bool = False) -> Story:
     """All that is known of the message, and what will happen next. content: what people and models said as well."""
     document, key = found.document, found.key
-    state, sentence = fate(found)
+    state, sentence = verdict(found)
     return Story(
         asked=found.asked,
         role=found.role,
@@ -144,7 +144,7 @@ def story(found: Found, *, content: bool = False) -> Story:
         lease=held(found.seen),
         inbox=tuple(document.inbox) if document else (),
         answered=bool(document and found.message in document.answered),
-        turn=_told(found, content=content),
+        turn=_turn(found, content=content),
         commits=tuple(_commits(found)),
         dead=tuple(found.dead),
         logs=tuple(found.logs),
@@ -176,7 +176,7 @@ def _event(found: Found, *, content: bool) -> Event | None:
 
 
 def _carried(queued: Queued, found: Found) -> Carried:
-    task, lease = queued.task, found.document.lease if found.document else None
+    task, lease = queued.task, held(found.seen)
     return Carried(
         name=queued.name,
         kind=task.kind if task else "unknown",
@@ -187,7 +187,7 @@ def _carried(queued: Queued, found: Found) -> Carried:
         attempts=queued.attempts,
         previous_status=queued.previous,
         first_seen=task.first_seen if task else None,
-        at_work=bool(lease and lease.task == queued.name),
+        at_work=bool(lease and lease.holds and lease.task == queued.name and queued.attempts <= lease.retry + 1),
     )
 
 
@@ -201,11 +201,11 @@ def _commits(found: Found) -> Iterator[Version]:
             yield version
 
 
-def _told(found: Found, *, content: bool) -> Told | None:
+def _turn(found: Found, *, content: bool) -> TurnStory | None:
     turn = found.turn
     if turn is None:
         return None
-    return Told(
+    return TurnStory(
         id=turn.id,
         tag=turn.tag,
         state=turn.state,

@@ -9,6 +9,7 @@ no turn has it                ─► waiting, stopped, queued; answered, failed 
 from dataclasses import replace
 
 from spool.cli.why.found import Found, Held, held, is_delivered
+from spool.conversation import HEARTBEAT_SECONDS
 from spool.evidence import Queued
 from spool.transcript import MAX_ATTEMPTS, Turn
 
@@ -21,17 +22,17 @@ ENDED = ("answered", "failed", "cancelled", "undeliverable", "unknown")
 MINUTES, HOURS, DAYS = 100, 6000, 200_000
 """Seconds from which on a duration is told in them."""
 
-Fate = tuple[str, str]
+Verdict = tuple[str, str]
 
 
-def fate(found: Found) -> Fate:
+def verdict(found: Found) -> Verdict:
     """A word for how it stands, and the sentence."""
     if found.too_new:
         return "too new", f"It waits, looking again every 2 minutes, for a deployment that can read it: {found.too_new}."
     turn = found.turn
     if found.role == "conversation" and found.waiting and not (turn and turn.state == "open"):
         key = found.waiting[0]
-        state, sentence = fate(replace(found, role="message", link=replace(found.link, ts=key.partition(":")[2])))
+        state, sentence = verdict(replace(found, role="message", link=replace(found.link, ts=key.partition(":")[2])))
         return state, f"{_count(len(found.waiting), 'message')} without a turn, the first {key}. {sentence}"
     if turn:
         state, sentence = _of_open(found, turn) if turn.state == "open" else _of_done(found, turn)
@@ -58,21 +59,22 @@ def seconds(value: float) -> str:
 # ---- a turn has it
 
 
-def _of_open(found: Found, turn: Turn) -> Fate:
+def _of_open(found: Found, turn: Turn) -> Verdict:
     lease = held(found.seen)
     if lease and lease.holds:
         who = "" if lease.owner == turn.owner else " (a new one: it takes the turn over)"
         again = f", after {turn.attempts} of at most {MAX_ATTEMPTS} take-overs without progress" if turn.attempts else ""
-        return "running", f"A worker{who} is at work on it{again}; it was heard from {_ago(lease)}."
+        return _owner_is_gone(found) or ("running", f"A worker{who} is at work on it{again}; {_heard(lease)}.")
     if lease:
         return _ran_out(found, lease)
     if waits := _next(found):
-        return "waiting", f"Its turn was handed over, and goes on where it stopped: {waits}."
+        how = "was handed over" if found.seen else f"is open{_no_document(found)}"
+        return "waiting", f"Its turn {how}, and goes on where it stopped: {waits}."
     takes_it_up = "Any new message in the thread takes the turn up again"
     return "stopped", f"Nobody works on it{_no_document(found)}, and {_no_task(found)}. {takes_it_up}."
 
 
-def _of_done(found: Found, turn: Turn) -> Fate:
+def _of_done(found: Found, turn: Turn) -> Verdict:
     if turn.outcome == "undeliverable":
         return "undeliverable", (
             "Slack refuses to show the answer: the channel is archived, the agent was removed, or its token was revoked. "
@@ -90,11 +92,11 @@ def _of_done(found: Found, turn: Turn) -> Fate:
     return "answered", f"Answered, in {_count(len(turn.slots or ()), 'message')}.{_still_queued(found)}"
 
 
-def _showing(found: Found) -> Fate:
+def _showing(found: Found) -> Verdict:
     """The reply is on record, but nothing says that Slack shows it."""
     lease = held(found.seen)
     if lease and lease.holds:
-        return "showing", f"Its reply is on record, and a worker shows it; it was heard from {_ago(lease)}."
+        return _owner_is_gone(found) or ("showing", f"Its reply is on record, and a worker shows it; {_heard(lease)}.")
     if lease:
         return _ran_out(found, lease, done="Its reply is on record. ")
     if waits := _next(found):
@@ -108,7 +110,7 @@ def _showing(found: Found) -> Fate:
 # ---- no turn has it
 
 
-def _on_record(found: Found) -> Fate | None:
+def _on_record(found: Found) -> Verdict | None:
     """It came to its end, and only a record of that is left."""
     document, message = found.document, found.message
     if found.records:
@@ -122,10 +124,10 @@ def _on_record(found: Found) -> Fate | None:
     return None
 
 
-def _in_line(found: Found) -> Fate | None:
+def _in_line(found: Found) -> Verdict | None:
     """It waits for a turn."""
     lease, waits = held(found.seen), _next(found)
-    if lease and lease.holds and found.in_inbox:
+    if lease and lease.holds and found.in_inbox and not _owner_is_gone(found):
         and_else = f" Should that fail, {waits}." if waits else ""
         return "waiting", f"It waits in the inbox of the worker that is at work on the thread, and comes right after.{and_else}"
     if lease and not lease.holds and (found.in_inbox or waits):
@@ -138,37 +140,59 @@ def _in_line(found: Found) -> Fate | None:
     return None
 
 
-def _never_came(found: Found) -> Fate:
+def _never_came(found: Found) -> Verdict:
     if found.role == "conversation":
-        return "unknown", f"Nothing is known of this conversation in {found.place}."
+        return "unknown", _no_transcript(found)
     known = (
         f"the thread {found.key} is known, this message of it is not"
-        if found.transcript
+        if found.transcript or found.seen
         else f"{found.place} has no trace of it"
     )
     heard = "The log names it, see below, but no turn has it: " if found.logs else "It never arrived here: "
     queue = "" if found.tasks_whole else " It may also wait in the queue, which could not be read whole."
+    dev = f" No `spool dev` runs on {found.place}: is that the right SPOOL_STATE_DIR?" if found.serving is False else ""
     return "unknown", (
         f"{heard}{known}. Either functions/policy.py does not listen to it (it names nobody, a bot wrote it, or it is a reply "
         "in a thread without the agent), or Slack did not deliver it: then see the Request URL, and the ingress' log of that "
-        f"time for 401 and 503.{queue}"
+        f"time for 401 and 503.{queue}{dev}"
     )
+
+
+def _no_transcript(found: Found) -> str:
+    if not found.document or not found.document.answered:
+        return f"Nothing is known of this conversation in {found.place}."
+    count, last = len(found.document.answered), found.document.answered[-1]
+    return f"Its transcript is gone. The conversation's document knows {_count(count, 'answered message')}, the last {last}."
 
 
 # ---- words
 
 
-def _ran_out(found: Found, lease: Held, *, done: str = "") -> Fate:
+def _owner_is_gone(found: Found) -> Verdict | None:
+    """A lease that still holds, though its owner is gone: the queue has begun a later attempt of the owner's task."""
+    if found.serving is False:
+        return "stopped", f"Its worker ended with `spool dev`.{_goes_on(found)}"
+    lease = held(found.seen)
+    task = next((q for q in found.tasks if lease and q.name == lease.task), None)
+    if lease is None or task is None or task.attempts <= lease.retry + 1:
+        return None
+    return "stopped", f"Attempt {lease.retry + 1} of its worker is over.{_goes_on(found)}"
+
+
+def _goes_on(found: Found) -> str:
+    waits = _next(found)
+    return f" The queue goes on with it: {waits}." if waits else ""
+
+
+def _ran_out(found: Found, lease: Held, *, done: str = "") -> Verdict:
     since = lease.age or 0.0
     heard = f"the worker was last heard from {_ago(lease)}, and its lease ran out {seconds(lease.left)} ago"
-    waits = _next(found)
-    queue = f" The queue goes on with it: {waits}." if waits else ""
     swept = (
         f"The sweeper finds it within {seconds(SWEPT - since)}."
         if since <= SWEPT
         else "The sweeper should have found it by now: is the worker's POST /sweep called each minute, and answered 200?"
     )
-    return "stopped", f"{done}Nobody works on it: {heard}.{queue} {swept}"
+    return "stopped", f"{done}Nobody works on it: {heard}.{_goes_on(found)} {swept}"
 
 
 def _next(found: Found) -> str:
@@ -195,7 +219,8 @@ def _still_queued(found: Found) -> str:
     if not found.carriers:
         return " Nothing more happens."
     more = len(found.carriers)
-    return f" {_count(more, 'task')} of it {'is' if more == 1 else 'are'} still in the queue, and will find that in one read."
+    they = "is still in the queue: it finds that, and ends" if more == 1 else "are still in the queue: they find that, and end"
+    return f" {_count(more, 'task')} of it {they}."
 
 
 def _count(n: int, noun: str) -> str:
@@ -212,6 +237,12 @@ def _no_document(found: Found) -> str:
 
 def _at(found: Found) -> str:
     return f" in {', '.join(found.records)}" if found.records else " in the transcript"
+
+
+def _heard(lease: Held) -> str:
+    late = (lease.age or 0.0) > 2 * HEARTBEAT_SECONDS
+    rule = f", though it should be every {seconds(HEARTBEAT_SECONDS)}: it may be dead" if late else ""
+    return f"it was heard from {_ago(lease)}{rule}"
 
 
 def _ago(lease: Held) -> str:

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from spool.cli.terminal import neutral, one_line, when
-from spool.cli.why.fate import ENDED, seconds
 from spool.cli.why.found import Held
-from spool.cli.why.story import Call, Carried, Round, Story, Told
+from spool.cli.why.story import Call, Carried, Round, Story, TurnStory
+from spool.cli.why.verdict import ENDED, seconds
 
 WIDTH = 10
 LOGGED = 12
@@ -17,7 +17,7 @@ LOGGED = 12
 Row = tuple[str, str]
 
 
-def tell(console: Console, story: Story) -> None:
+def print_story(console: Console, story: Story) -> None:
     """Print it. A pipe gets `name<tab>text`."""
     for name, text in rows(story):
         _say(console, name, text)
@@ -59,7 +59,7 @@ def lease(held: Held | None, *, document: bool) -> str:
 def _event(story: Story) -> Iterator[Row]:
     event = story.event
     if story.role == "answer":
-        yield "asked of", f"the agent's own answer to {story.message}"
+        yield "link to", f"the agent's own answer to {story.message}"
     if event is None:
         yield "message", story.message or "(the whole conversation)"
         return
@@ -84,7 +84,7 @@ def _task(task: Carried) -> str:
     return " · ".join(filter(None, (task.name, kind, task.message or None, hop, due, tries, status, work)))
 
 
-def _turn(turn: Told) -> Iterator[Row]:
+def _turn(turn: TurnStory) -> Iterator[Row]:
     ended = f"{turn.outcome or turn.state} {when(turn.finished_at)}".strip()
     others = len(turn.messages) - 1
     with_others = f"with {others} other message{'s' if others != 1 else ''}" if others else None
@@ -108,7 +108,7 @@ def _turn(turn: Told) -> Iterator[Row]:
         )
         if part.text:
             yield "text", part.text
-    yield "delivered", "yes" if turn.delivered else "not on record"
+    yield "delivered", "yes" if turn.delivered else "not yet" if turn.state == "open" else "not on record"
 
 
 def _round(done: Round) -> str:

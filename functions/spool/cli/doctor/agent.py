@@ -1,4 +1,4 @@
-"""The user's rooms, loaded in a process of their own: what they print, change or end stays there."""
+"""The agent and the policy, loaded in a process of their own: what they print, change or end stays there."""
 
 import json
 import secrets
@@ -32,7 +32,7 @@ print("\\n" + sys.argv[3] + json.dumps(found))
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR", "COVERAGE_PROCESS_START")
 
 
-def rooms(environ: Mapping[str, str], *, agent: str, model: str, may_be_offline: bool) -> Sequence[Finding]:
+def loads(environ: Mapping[str, str], *, agent: str, model: str, may_be_offline: bool) -> Sequence[Finding]:
     """Whether the agent and the policy load in this environment, and whether it holds the secrets that the policy names."""
     try:
         found = _loaded(environ, agent, model)

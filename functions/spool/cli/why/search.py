@@ -7,11 +7,13 @@ the channel tell the thread. What cannot be read becomes a note: the rest is sti
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from spool.cli import backend
 from spool.cli.why.found import Found, Role
 from spool.conversation import Seen
 from spool.envelope import ConversationKey
@@ -21,17 +23,20 @@ from spool.ports import Conversations, Transcripts
 from spool.slack.permalink import Link
 from spool.transcript import Summary, Transcript
 
-TEAMS, RECORDS, PAGE = 50, 20, 1000
+TEAMS, RECORDS = 50, 20
 SCANNED = 200
 """Threads of a channel that are read in search of one message; those nearest to it in time come first."""
+
+AFTERWARDS = 60.0
+"""Seconds after a turn's end until which the log is about it."""
 
 T = TypeVar("T")
 Place = tuple[ConversationKey | None, Role]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One look at a store; `notes` gathers what could not be seen."""
+class Search:
+    """One search of a store; `notes` gathers what could not be seen."""
 
     transcripts: Transcripts
     conversations: Conversations
@@ -39,19 +44,19 @@ class Look:
     place: str
     notes: list[str] = field(default_factory=list[str])
 
-    async def at(self, link: Link, *, asked: str, now: float) -> Found:
+    async def of(self, link: Link, *, asked: str, now: float) -> Found:
         """What is known of what `link` points at. Only an unreachable bucket is an error; anything else is a note."""
-        heard = await self._heard(link.key, None) if link.ts else ()
+        logs = await self._logs(link.key, None) if link.ts else ()
         tasks, whole = await self._tasks(link.channel, "")
-        key, role = await self._conversation(link, tasks, heard)
-        found = Found(asked=asked, link=link, place=self.place, now=now, key=key, role=role, tasks_whole=whole, logs=heard)
-        found = await self._told(found, key, tasks) if key else found
+        key, role = await self._conversation(link, tasks, logs)
+        found = Found(asked=asked, link=link, place=self.place, now=now, key=key, role=role, tasks_whole=whole, logs=logs)
+        found = await self._all_of(found, key, tasks) if key else found
         return replace(found, notes=tuple(self.notes))
 
-    async def _told(self, found: Found, key: ConversationKey, tasks: Sequence[Queued]) -> Found:
-        (transcript, unreadable, too_new), seen, dead = await asyncio.gather(
-            self._transcript(key), self._seen(key), self._dead(key)
-        )
+    async def _all_of(self, found: Found, key: ConversationKey, tasks: Sequence[Queued]) -> Found:
+        """The document first: a turn that ends in between is then at work and done, and never open with nobody at work."""
+        seen = await self._seen(key)
+        (transcript, unreadable, too_new), dead = await asyncio.gather(self._transcript(key), self._dead(key))
         versions, note = await self._or_note("the generations", self.evidence.versions(key.path), ([], ""))
         lease = seen.document.lease if seen else None
         if lease and lease.task and lease.task not in [q.name for q in tasks]:
@@ -69,16 +74,17 @@ class Look:
             versions=versions,
             dead=dead,
         )
-        logs = found.logs or await self._heard(found.message, key)
-        return replace(found, logs=logs)
+        ended = found.turn.finished_at if found.turn else None
+        until = ended + AFTERWARDS if ended else math.inf
+        return replace(found, logs=await self._logs(found.message, key, until=until) or found.logs)
 
     # ---- which conversation
 
-    async def _conversation(self, link: Link, tasks: Sequence[Queued], heard: Sequence[Line]) -> Place:
+    async def _conversation(self, link: Link, tasks: Sequence[Queued], logs: Sequence[Line]) -> Place:
         """Where the message is, by the surest sign: what names both, a transcript that holds it, any trace of the thread."""
         if not link.ts:
             return ConversationKey(team=link.team, channel=link.channel, thread_ts=link.thread_ts), "conversation"
-        if key := _named(link, tasks, heard):
+        if key := _named(link, tasks, logs):
             return key, "message"
         teams = await self._teams(link)
         roots = [ConversationKey(team=team, channel=link.channel, thread_ts=link.thread_ts or link.ts) for team in teams]
@@ -106,7 +112,7 @@ class Look:
             after = ""
             while page := await self.transcripts.list(prefix=prefix, after=after, limit=1):
                 team = page[0][0].split("/")[1]
-                teams.append(team)
+                teams += [team] if _is_team(team) else []
                 after = f"{prefix}{team}0"  # the character behind "/"
                 if len(teams) > TEAMS:
                     self._note("Teams", f"only {TEAMS} were looked at")
@@ -124,19 +130,13 @@ class Look:
 
     async def _threads(self, team: str, link: Link) -> AsyncIterator[ConversationKey]:
         """The channel's threads that may hold the message: begun before it, the nearest last words first."""
-        found = [(p, s) async for p, s in self._listed(f"threads/{team}/{link.channel}/") if _root(p) <= link.ts]
-        found.sort(key=lambda entry: abs(float(entry[1].last_ts or _root(entry[0])) - float(link.ts)))
+        listed = backend.listed(self.transcripts, prefix=f"threads/{team}/{link.channel}/")
+        found = [(key, _last(key, summary)) async for key, summary in listed if key.thread_ts <= link.ts]
+        found.sort(key=lambda entry: abs(entry[1] - float(link.ts)))
         if len(found) > SCANNED:
             self._note("Search", f"{SCANNED} of {len(found)} threads were read: give the link that is copied in the thread")
-        for path, _ in found[:SCANNED]:
-            yield ConversationKey(team=team, channel=link.channel, thread_ts=_root(path))
-
-    async def _listed(self, prefix: str) -> AsyncIterator[tuple[str, Summary]]:
-        after = ""
-        while page := await self.transcripts.list(prefix=prefix, after=after, limit=PAGE):
-            for entry in page:
-                yield entry
-            after = page[-1][0]
+        for key, _ in found[:SCANNED]:
+            yield key
 
     # ---- what is kept of it
 
@@ -168,8 +168,8 @@ class Look:
         self._note("Queue", read[1] if read else "")
         return (read[0], not read[1]) if read else ((), False)
 
-    async def _heard(self, message: str, key: ConversationKey | None) -> Sequence[Line]:
-        lines, note = await self._or_note("the log", self.evidence.logs(message, key), ([], ""))
+    async def _logs(self, message: str, key: ConversationKey | None, *, until: float = math.inf) -> Sequence[Line]:
+        lines, note = await self._or_note("the log", self.evidence.logs(message, key, until=until), ([], ""))
         self._note("Log", note)
         return lines
 
@@ -185,16 +185,28 @@ class Look:
             self.notes.append(line)
 
 
-def _named(link: Link, tasks: Sequence[Queued], heard: Sequence[Line]) -> ConversationKey | None:
+def _named(link: Link, tasks: Sequence[Queued], logs: Sequence[Line]) -> ConversationKey | None:
     """The conversation that a task or a line of the log names beside the message."""
     for queued in tasks:
         if queued.task and queued.task.envelope and queued.task.envelope.key == link.key:
             return queued.task.conversation
-    for line in heard:
+    for line in logs:
         with suppress(BadInput):
             return ConversationKey.parse(line.conversation)
     return None
 
 
-def _root(path: str) -> str:
-    return path.rpartition("/")[2].removesuffix(".json")
+def _is_team(name: str) -> bool:
+    """Somebody else may have put other things there."""
+    try:
+        ConversationKey(team=name, channel="C0", thread_ts="0000000000.000000")
+    except BadInput:
+        return False
+    return True
+
+
+def _last(key: ConversationKey, summary: Summary) -> float:
+    """When somebody spoke there last; what somebody else put into the bucket may say anything."""
+    with suppress(ValueError):
+        return float(summary.last_ts)
+    return float(key.thread_ts)

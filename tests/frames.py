@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -39,19 +39,51 @@ async def counted(server: str, *, port: int = 0) -> AsyncGenerator[Wire]:
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire.connections += 1
         up_reader, up_writer = await asyncio.open_connection(host, int(there))
-        ways = (wire.count(reader, up_writer), _pass_on(up_reader, writer))
-        both = [asyncio.ensure_future(way) for way in ways]
-        with contextlib.suppress(asyncio.CancelledError):  # the test is over
+        both = [asyncio.ensure_future(way) for way in (wire.count(reader, up_writer), _pass_on(up_reader, writer))]
+        try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        for way in both:
-            way.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
-        for end in (writer, up_writer):
-            end.close()
+        finally:
+            for way in both:
+                way.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            await closed(writer, up_writer)
 
-    async with await asyncio.start_server(connect, "127.0.0.1", port) as listening:
-        wire.port = listening.sockets[0].getsockname()[1]
+    async with listening(connect, port=port) as wire.port:
         yield wire
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], *, port: int = 0
+) -> AsyncGenerator[int]:
+    """A server on `port` of this machine; its connections end with the block, and leave nothing open."""
+    serving = set[asyncio.Task[None]]()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            serving.add(task)
+        try:
+            with contextlib.suppress(asyncio.CancelledError, OSError):  # the block is over
+                await serve(reader, writer)
+        finally:
+            await closed(writer)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await server.wait_closed()
+
+
+async def closed(*writers: asyncio.StreamWriter) -> None:
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

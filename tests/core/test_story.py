@@ -350,6 +350,22 @@ def test_what_could_not_be_read_is_named() -> None:
     assert "note\tNot read: the queue: not allowed\n" in told(found(notes=["Not read: the queue: not allowed"]))
 
 
+def test_a_long_story_still_fits_on_one_screen_and_json_has_all_of_it() -> None:
+    """Of many rows of one kind the first and the last ones are shown."""
+    rounds = [ModelResponse(parts=[ToolCallPart("look", {}, tool_call_id=f"c{n}")]) for n in range(50)]
+    commits = [Version(generation=n, updated=NOW - 80, size=10, live=n == 99) for n in range(100)]
+    lines = [Line(at=NOW + n, severity="INFO", text=f"line {n}") for n in range(100)]
+    tasks = [queued(name=f"n{n}") for n in range(60)]
+    it = found(transcript=done(steps=tuple(rounds)), versions=commits, logs=lines, tasks=tasks)
+    shown = told(it).splitlines()
+    assert len(shown) < 60
+    for name, count in (("round", 50), ("commit", 100), ("log", 100), ("task", 60)):
+        assert sum(row.startswith(name) for row in shown) == 10
+        assert f"\t… {count - 10} more, in --json …" in shown
+    assert [row.split()[1] for row in shown if row.startswith("round")] == ["1", *map(str, range(42, 51))]
+    assert len(story(it).commits) == len(story(it).logs) == 100
+
+
 # ---- what was pointed at
 
 

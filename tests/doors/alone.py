@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from frames import closed
 from spool.settings import inherited
 from spool.slack.signature import sign
 
@@ -102,7 +103,7 @@ async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
         while process.returncode is None:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
+                await closed(writer)
                 return
             await asyncio.sleep(0.02)
     msg = f"it ended with {process.returncode}"

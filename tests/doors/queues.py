@@ -31,6 +31,8 @@ class LocalQueue:
 
     def waiting(self, kind: str) -> int:
         with contextlib.closing(sqlite3.connect(self._file)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'tasks'").fetchall():
+                return 0  # nobody has looked into the queue yet
             return db.execute("SELECT count(*) FROM tasks WHERE instr(CAST(body AS TEXT), ?)", (_mark(kind),)).fetchone()[0]
 
     def hurry(self, kind: str) -> None:

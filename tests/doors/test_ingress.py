@@ -1,7 +1,6 @@
 """The public door: every request, however hostile, gets a clear answer; nothing is acked that is not in the queue."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import subprocess
@@ -20,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
 from emulated import Place
-from frames import counted
+from frames import counted, listening
 from spool.errors import Ambiguous, Refused, Throttled
 from spool.google.emulated import make_queue
 from spool.local.queue import Queue as StoredQueue
@@ -427,15 +426,10 @@ async def test_an_unreachable_queue_is_waited_for_no_longer_than_slack_waits(pla
 
 
 async def test_a_queue_that_never_answers_is_left_within_two_seconds(place: Place, tmp_path: Path) -> None:
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            await reader.read()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
 
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
+    async with listening(hang) as port:
         environment = {**place.environment, "CLOUD_TASKS_EMULATOR_HOST": f"127.0.0.1:{port}"}
         async with alone("ingress", tmp_path, environment) as running:
             assert await running.event("hello", ts=slack_says(1)) == 503

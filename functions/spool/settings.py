@@ -106,7 +106,7 @@ class Settings:
             raise Misconfigured(msg)
         return cls(
             signing_secrets=tuple(s for s in (p.strip() for p in environ.get("SLACK_SIGNING_SECRET", "").split(",")) if s),
-            bot_token=environ.get("SLACK_BOT_TOKEN", ""),
+            bot_token=environ.get("SLACK_BOT_TOKEN", "").strip(),  # a secret is often pasted with its line break
             slack_api_url=api_url,
             agent=environ.get("SPOOL_AGENT") or "agent:agent",
             model=environ.get("SPOOL_MODEL", ""),

@@ -62,6 +62,11 @@ def test_no_error_quotes_a_secret() -> None:
     assert "8f742231" not in str(caught.value)
 
 
+def test_a_secret_pasted_with_its_line_break_is_the_secret() -> None:
+    settings = Settings.read({"SLACK_BOT_TOKEN": "xoxb-1\n", "SLACK_SIGNING_SECRET": "one\n"})
+    assert (settings.bot_token, settings.signing_secrets) == ("xoxb-1", ("one",))
+
+
 def test_two_signing_secrets_hold_while_slacks_is_rotated() -> None:
     assert Settings.read({"SLACK_SIGNING_SECRET": " old , new,"}).signing_secrets == ("old", "new")
 

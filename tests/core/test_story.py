@@ -210,6 +210,7 @@ def test_a_lease_that_ran_out_is_found_by_the_sweeper_within_the_time_that_is_le
     assert state == "stopped"
     assert "last heard from 1.7 min ago, and its lease ran out 40 s ago" in sentence
     assert "The sweeper finds it within 50 s" in sentence
+    assert "sweeper" not in verdict(found(transcript=opened(), seen=seen(lease(100)), serving=False))[1]
 
 
 def test_a_lease_that_ran_out_at_the_very_edge_is_judged_by_the_servers_clock() -> None:
@@ -247,6 +248,17 @@ def test_a_lost_document_is_said_to_cost_no_answer() -> None:
     assert "no document: nothing was said here lately, or it was lost, which costs time and no answer" in told(it)
     assert "the conversation's document is gone" in verdict(found(transcript=opened()))[1]
     assert "handed over" not in verdict(it)[1]
+
+
+def test_a_document_that_could_not_be_read_is_not_called_lost() -> None:
+    """Whether somebody is at work is then not known, and nobody is told that nothing happens."""
+    state, sentence = verdict(found(transcript=opened(), document_read=False))
+    assert (state, "whether a worker is at work on it is not known" in sentence) == ("open", True)
+    for it in (found(transcript=opened(), document_read=False), found(transcript=done(), document_read=False)):
+        assert "lease\tnot known: the conversation's document could not be read\n" in told(it)
+        assert "gone" not in told(it)
+        assert story(it).document is None
+    assert "in the inbox, which could not be read" in verdict(found(document_read=False))[1]
 
 
 # ---- over

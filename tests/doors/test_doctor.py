@@ -79,8 +79,10 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(state_dir: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(state_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command, on a machine whose ports are free, whatever else runs on this one: port 0 is any free one."""
     del state_dir
+    monkeypatch.setattr("spool.cli.doctor.here.PORTS", ((0, "use --port"),))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

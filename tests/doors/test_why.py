@@ -349,6 +349,7 @@ def test_what_does_not_answer_is_named_and_the_rest_is_told(
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:9")
     story = why(LINK)
     assert story["turn"]["outcome"] == "answered"
+    assert story["document"] is None
     assert any(n.startswith("Not read: the queue: ") for n in story["notes"])
     assert any(n.startswith("Not read: the conversation's document: ") for n in story["notes"])
 

@@ -124,9 +124,11 @@ def found(settings: Settings) -> Dev | None:
 
 
 def _record(settings: Settings, dev: Dev) -> None:
-    """For `found`, and whoever waits for the start."""
-    value = {"console": dev.console_url, "ingress": dev.ingress_url, "emulated": dict(dev.emulated)}
-    (settings.state_dir / "dev.json").write_text(json.dumps(value))
+    """For `found`, and whoever waits for the start: a reader never sees half of it."""
+    path = settings.state_dir / "dev.json"
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps({"console": dev.console_url, "ingress": dev.ingress_url, "emulated": dict(dev.emulated)}))
+    draft.replace(path)
 
 
 async def _only_one(settings: Settings, stack: contextlib.AsyncExitStack) -> None:

@@ -13,7 +13,7 @@ from spool.errors import Misconfigured, Missing, Refused
 from spool.finding import Finding, ok, problem, unknown
 from spool.google.rest import LOGIN, TIMEOUT, Apis, Json, Rest, as_object
 
-APPLY = "terraform -chdir=infra apply -var-file=….tfvars"
+APPLY = "terraform -chdir=infra apply -var-file=staging.tfvars, or production.tfvars"
 COMMITTING = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
 """What a commit by precondition needs; an overwrite is a deletion for Google."""
 

@@ -19,7 +19,7 @@ INGRESS, WORKER = "spool-ingress", "spool-worker"
 PLACEHOLDER = "cloudrun/container/hello"
 """The image with which infra/ makes a service; the first build replaces it."""
 
-_BUILD = "gcloud builds submit --config=cloudbuild.yaml"
+_BUILD = "run its build: README, Deploy it, or `spool setup`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,14 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A Cloud Run service. urls: base URLs, the stable one first. trouble: why its last revision does not serve, or empty."""
+    """A Cloud Run service.
+
+    place: gcloud's options that lead to it. urls: base URLs, the stable one first.
+    trouble: why its last revision does not serve, or empty.
+    """
 
     name: str
+    place: str = ""
     urls: tuple[str, ...] = ()
     image: str = ""
     account: str = ""
@@ -57,6 +62,7 @@ def service(rest: Rest, apis: Apis, *, project: str, region: str, name: str) -> 
     trouble = "" if condition.get("state") == "CONDITION_SUCCEEDED" else str(condition.get("message") or "it is not ready")
     return Service(
         name=name,
+        place=f"--project={project} --region={region}",
         urls=_urls(found, name),
         image=str(container.get("image") or ""),
         account=str(template.get("serviceAccount") or ""),
@@ -84,9 +90,8 @@ def serves(it: Service, *, audience: str = "") -> Sequence[Finding]:
     if not it.is_deployed:
         return [problem(f"{it.name} still runs the placeholder: nothing is deployed yet", fix=_BUILD)]
     if it.trouble:
-        return [
-            problem(f"{it.name} does not serve: {it.trouble}", fix=f"gcloud run services logs read {it.name}; then {_BUILD}")
-        ]
+        fix = f"see why in its log: gcloud run services logs read {it.name} {it.place}"
+        return [problem(f"{it.name} does not serve: {it.trouble}", fix=fix)]
     if audience and audience not in it.audiences:
         return [problem(f"{it.name} does not take tokens for {audience!r}", fix=APPLY)]
     return [ok(f"{it.name} serves {it.image.rsplit('/', 1)[-1].partition('@')[0]}")]

@@ -58,7 +58,7 @@ def _quick_check(file: Path) -> str:
 
 
 def _recover(file: Path) -> str:
-    return f"sqlite3 {file} .recover | sqlite3 {file}.mended"
+    return f"sqlite3 {file} .recover | sqlite3 {file}.mended && mv {file}.mended {file}"
 
 
 def ports(wanted: Iterable[tuple[int, str]]) -> Sequence[Finding]:

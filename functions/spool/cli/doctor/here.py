@@ -22,6 +22,9 @@ DOORS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """What each door asks of its settings: always, and on Google's backend. A test holds them against the doors."""
 
+PORTS = ((3000, "use --console-port"), (3001, "use --port"))
+"""Those that `spool dev` wants, each with the way to choose another."""
+
 _WORKSPACE = "none is set: `spool dev` brings its own Slack workspace"
 
 
@@ -99,8 +102,7 @@ def _ports(settings: Settings) -> Sequence[Finding]:
         return [ok(f"`spool dev` runs here: {running.ingress_url}/slack/events")]
     recorded = checks.recorded_port(settings.state_dir)
     remedy = f"delete {settings.state_dir / 'worker-port'} to choose another"
-    wanted = [(3000, "use --console-port"), (3001, "use --port"), *([(recorded, remedy)] if recorded else [])]
-    return checks.ports(wanted)
+    return checks.ports([*PORTS, *([(recorded, remedy)] if recorded else [])])
 
 
 def _google(at: Google, *, worker_url: str) -> list[Check]:

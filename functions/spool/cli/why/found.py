@@ -23,7 +23,7 @@ class Found:
     dead: the records of turns that were not answered, by path.
     semantics: how a tool bears a crash, by its name, as this checkout declares it; None: it could not be loaded.
     serving: whether a `spool dev` works on this state directory; None on Google Cloud, where there is always a worker.
-    tasks_whole: whether all tasks could be looked at.
+    document_read, tasks_whole: whether the conversation's document, and all tasks, could be looked at.
     """
 
     asked: str
@@ -36,6 +36,7 @@ class Found:
     unreadable: str = ""
     too_new: str = ""
     seen: Seen | None = None
+    document_read: bool = True
     tasks: Sequence[Queued] = ()
     tasks_whole: bool = True
     versions: Sequence[Version] = ()

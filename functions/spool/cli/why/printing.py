@@ -1,6 +1,6 @@
 """A story, as it is printed: one line for each thing, its name in front, the sentence that matters last."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -9,10 +9,11 @@ from spool.cli.terminal import neutral, one_line, when
 from spool.cli.why.found import Held
 from spool.cli.why.story import Call, Carried, Round, Story, TurnStory
 from spool.cli.why.verdict import ENDED, seconds
+from spool.evidence import Version
 
 WIDTH = 10
-LOGGED = 12
-"""Lines of the log on one screen: the last ones."""
+SHOWN = 10
+"""Rows of one kind on one screen: the first, and the last ones. `--json` has them all."""
 
 Row = tuple[str, str]
 
@@ -28,25 +29,31 @@ def rows(story: Story) -> Iterator[Row]:
     """Everything but what happens next."""
     yield from _event(story)
     yield "thread", story.conversation or "not known"
-    yield from (("task", _task(task)) for task in story.tasks)
-    if not story.tasks:
-        yield "task", "none in the queue"
+    yield from _folded([("task", _task(task)) for task in story.tasks] or [("task", "none in the queue")])
     yield "lease", lease(story.lease, document=story.document)
     if story.inbox:
-        yield "inbox", ", ".join(story.inbox)
+        yield from _folded([("inbox", key) for key in story.inbox])
     if story.turn:
         yield from _turn(story.turn)
-    yield from (
-        ("commit", f"generation {c.generation} · {when(c.updated)} · {c.size:,} bytes{'' if c.live else ' · replaced'}")
-        for c in story.commits
-    )
-    yield from (("record", path) for path in story.dead)
-    yield from (("log", f"{when(line.at)} {line.severity} {line.text}") for line in story.logs[-LOGGED:])
+    yield from _folded([("commit", _commit(version)) for version in story.commits])
+    yield from _folded([("record", path) for path in story.dead])
+    yield from _folded([("log", f"{when(line.at)} {line.severity} {line.text}") for line in story.logs])
     yield from (("note", note) for note in story.notes)
 
 
-def lease(held: Held | None, *, document: bool) -> str:
-    """Who works on a conversation, in one line."""
+def _folded(rows: Sequence[Row]) -> Iterator[Row]:
+    if len(rows) <= SHOWN:
+        yield from rows
+        return
+    yield rows[0]
+    yield "", f"… {len(rows) - SHOWN} more, in --json …"
+    yield from rows[1 - SHOWN :]
+
+
+def lease(held: Held | None, *, document: bool | None) -> str:
+    """Who works on a conversation, in one line. document: whether it has one; None: it could not be read."""
+    if document is None:
+        return "not known: the conversation's document could not be read"
     if not document:
         return "no document: nothing was said here lately, or it was lost, which costs time and no answer"
     if held is None:
@@ -84,6 +91,11 @@ def _task(task: Carried) -> str:
     return " · ".join(filter(None, (task.name, kind, task.message or None, hop, due, tries, status, work)))
 
 
+def _commit(version: Version) -> str:
+    size = f"{version.size:,} bytes"
+    return f"generation {version.generation} · {when(version.updated)} · {size}{'' if version.live else ' · replaced'}"
+
+
 def _turn(turn: TurnStory) -> Iterator[Row]:
     ended = f"{turn.outcome or turn.state} {when(turn.finished_at)}".strip()
     others = len(turn.messages) - 1
@@ -100,7 +112,7 @@ def _turn(turn: TurnStory) -> Iterator[Row]:
         turn.revision,
     )
     yield "", " · ".join(filter(None, protocol))
-    yield from ((f"round {n}", _round(r)) for n, r in enumerate(turn.rounds, 1))
+    yield from _folded([(f"round {n}", _round(r)) for n, r in enumerate(turn.rounds, 1)])
     for n, part in enumerate(turn.parts, 1):
         yield (
             f"part {n}",

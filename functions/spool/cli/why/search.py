@@ -55,7 +55,7 @@ class Search:
 
     async def _all_of(self, found: Found, key: ConversationKey, tasks: Sequence[Queued]) -> Found:
         """The document first: a turn that ends in between is then at work and done, and never open with nobody at work."""
-        seen = await self._seen(key)
+        seen, document_read = await self._seen(key)
         (transcript, unreadable, too_new), dead = await asyncio.gather(self._transcript(key), self._dead(key))
         versions, note = await self._or_note("the generations", self.evidence.versions(key.path), ([], ""))
         lease = seen.document.lease if seen else None
@@ -70,6 +70,7 @@ class Search:
             unreadable=unreadable,
             too_new=too_new,
             seen=seen,
+            document_read=document_read,
             tasks=tuple(mine.values()),
             versions=versions,
             dead=dead,
@@ -92,7 +93,7 @@ class Search:
             if role := await self._holds(key, link.ts):
                 return key, role
         for key in roots:
-            if await self.transcripts.read(key.path) is not None or await self._seen(key):
+            if await self.transcripts.read(key.path) is not None or (await self._seen(key))[0]:
                 return key, "message"
         return (roots[0] if link.thread_ts and len(roots) == 1 else None), "message"
 
@@ -159,8 +160,13 @@ class Search:
                 records[path] = (await self.transcripts.load(path, key=key))[0]
         return records
 
-    async def _seen(self, key: ConversationKey) -> Seen | None:
-        return await self._or_note("the conversation's document", self.conversations.read(key), None)
+    async def _seen(self, key: ConversationKey) -> tuple[Seen | None, bool]:
+        """And whether it could be read."""
+
+        async def read() -> tuple[Seen | None, bool]:
+            return await self.conversations.read(key), True
+
+        return await self._or_note("the conversation's document", read(), (None, False))
 
     async def _tasks(self, channel: str, name: str) -> tuple[Sequence[Queued], bool]:
         """And whether they were all."""

@@ -104,7 +104,10 @@ class TurnStory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What `spool why` tells; `--json` prints it as it is. Times are epoch seconds, durations seconds."""
+    """What `spool why` tells; `--json` prints it as it is. Times are epoch seconds, durations seconds.
+
+    document: whether the conversation has one; None: it could not be read.
+    """
 
     asked: str
     role: Role
@@ -115,7 +118,7 @@ class Story:
     next: str
     event: Event | None
     tasks: tuple[Carried, ...]
-    document: bool
+    document: bool | None
     lease: Held | None
     inbox: tuple[str, ...]
     answered: bool
@@ -140,7 +143,7 @@ def story(found: Found, *, content: bool = False) -> Story:
         next=sentence,
         event=_event(found, content=content),
         tasks=tuple(_carried(q, found) for q in found.tasks),
-        document=document is not None,
+        document=document is not None if found.document_read else None,
         lease=held(found.seen),
         inbox=tuple(document.inbox) if document else (),
         answered=bool(document and found.message in document.answered),

@@ -70,6 +70,8 @@ def _of_open(found: Found, turn: Turn) -> Verdict:
     if waits := _next(found):
         how = "was handed over" if found.seen else f"is open{_no_document(found)}"
         return "waiting", f"Its turn {how}, and goes on where it stopped: {waits}."
+    if not found.document_read:
+        return "open", f"Its turn is open; whether a worker is at work on it is not known{_no_document(found)}."
     takes_it_up = "Any new message in the thread takes the turn up again"
     return "stopped", f"Nobody works on it{_no_document(found)}, and {_no_task(found)}. {takes_it_up}."
 
@@ -150,6 +152,7 @@ def _never_came(found: Found) -> Verdict:
     )
     heard = "The log names it, see below, but no turn has it: " if found.logs else "It never arrived here: "
     queue = "" if found.tasks_whole else " It may also wait in the queue, which could not be read whole."
+    queue += "" if found.document_read else " It may also wait in the inbox, which could not be read."
     dev = f" No `spool dev` runs on {found.place}: is that the right SPOOL_STATE_DIR?" if found.serving is False else ""
     return "unknown", (
         f"{heard}{known}. Either functions/policy.py does not listen to it (it names nobody, a bot wrote it, or it is a reply "
@@ -188,11 +191,11 @@ def _ran_out(found: Found, lease: Held, *, done: str = "") -> Verdict:
     since = lease.age or 0.0
     heard = f"the worker was last heard from {_ago(lease)}, and its lease ran out {seconds(lease.left)} ago"
     swept = (
-        f"The sweeper finds it within {seconds(SWEPT - since)}."
+        f" The sweeper finds it within {seconds(SWEPT - since)}."
         if since <= SWEPT
-        else "The sweeper should have found it by now: is the worker's POST /sweep called each minute, and answered 200?"
+        else " The sweeper should have found it by now: is the worker's POST /sweep called each minute, and answered 200?"
     )
-    return "stopped", f"{done}Nobody works on it: {heard}.{_goes_on(found)} {swept}"
+    return "stopped", f"{done}Nobody works on it: {heard}.{_goes_on(found)}{'' if found.serving is False else swept}"
 
 
 def _next(found: Found) -> str:
@@ -232,6 +235,8 @@ def _no_task(found: Found) -> str:
 
 
 def _no_document(found: Found) -> str:
+    if not found.document_read:
+        return " (the conversation's document could not be read: see the note)"
     return "" if found.seen else " (the conversation's document is gone, which costs time and no answer)"
 
 

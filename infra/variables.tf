@@ -54,7 +54,7 @@ variable "ingress_min_instances" {
 variable "worker_min_instances" {
   description = <<-EOT
     Instances of the worker that are always awake. 0 is the cheapest, about $0, and seldom cold: the sweep calls it each
-    minute. Where it is, an answer begins a few seconds later. 1 saves those seconds, about $12.
+    minute. Where it is, an answer begins a few seconds later. 1 saves those seconds, about $13.
   EOT
   type        = number
   default     = 0

@@ -81,7 +81,7 @@ def cost(kind: Kind) -> dict[str, float]:
     """Dollars of one message, by service.
 
     Each further event is a task that finds the conversation busy and leaves a baton, which finds the message answered. The turn
-    has the instance for itself: up to four at once share one.
+    has the instance for itself: up to eight at once share one.
     """
     more = kind.events - 1
     heartbeats = int(kind.seconds // 20)

@@ -11,6 +11,7 @@ SIGTERM cancels the turns at work; each hands over, and the process ends when th
 import asyncio
 import functools
 import logging
+import re
 import sys
 import time
 import uuid
@@ -39,6 +40,11 @@ from spool.turn.work import Ports
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request; the queue takes no larger task."""
+
+NAME_LIMIT = 500
+"""Characters of a task's name; Cloud Tasks gives no longer one."""
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 log = logging.getLogger("spool.worker")
 try:
@@ -170,9 +176,10 @@ turns = Turns(ports)
 
 @functions_framework.aio.http
 async def worker(request: Request) -> Response:
-    if (request.method, request.url.path) == ("GET", "/health"):
+    path = request.scope["path"]  # not the URL's: a stranger's Host header is part of that
+    if (request.method, path) == ("GET", "/health"):
         return Response(f"ok {settings.revision}".strip())
-    route = ROUTES.get(request.url.path) if request.method == "POST" else None
+    route = ROUTES.get(path) if request.method == "POST" else None
     if route is None:
         return Response(status_code=404)
     attempt = _attempt(request.headers)
@@ -186,7 +193,7 @@ async def worker(request: Request) -> Response:
 
 async def _admitted(request: Request, attempt: Attempt, route: "Route") -> Response:
     """The answer to whoever may call. Nothing of a stranger's request is read but this header."""
-    path = request.url.path
+    path = request.scope["path"]
     try:
         why = await outside.refusal(request.headers.get("authorization", ""), path)
     except Ambiguous as e:  # not a 403: it may be the queue, and an operator must see that this is our trouble
@@ -263,5 +270,5 @@ def _name(task: Task) -> None:
 def _attempt(headers: Mapping[str, str]) -> Attempt:
     """Which attempt of which task, as the queue says."""
     retry = headers.get("x-cloudtasks-taskretrycount", "0")
-    name = headers.get("x-cloudtasks-taskname", "")
-    return Attempt(name=name, retry=int(retry) if retry.isascii() and retry.isdigit() else 0)
+    name = headers.get("x-cloudtasks-taskname", "")[:NAME_LIMIT]
+    return Attempt(name=name, retry=int(retry) if _NUMBER.fullmatch(retry) else 0)

@@ -83,7 +83,7 @@ class Document:
                 answered=tuple(str(key) for key in value.get("answered", ())),
                 delivered=(str(delivered["turn"]), str(delivered["owner"])) if delivered else None,
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as e:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as e:
             msg = f"a conversation's document has lease, inbox, answered and delivered: {type(e).__name__}"
             raise BadInput(msg) from e
 

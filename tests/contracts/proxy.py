@@ -60,7 +60,7 @@ class HttpProxy:
 
     async def answer(self, request: web.BaseRequest, session: aiohttp.ClientSession) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.raw_path}")
-        body = await request.read()
+        body = await request.content.read()  # of any size
         fault = self._fault(request.method)
         if fault and fault.kind == "answer":
             return web.Response(status=fault.status, text=fault.body)

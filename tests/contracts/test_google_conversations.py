@@ -173,6 +173,16 @@ async def test_a_connection_that_dies_as_the_answer_comes_costs_nothing(google: 
     await conversations.close()
 
 
+async def test_a_write_that_is_lost_and_cannot_be_looked_for_is_ambiguous(google: Google, proxy: Rpcs) -> None:
+    conversations = google.conversations(through=proxy.address)
+    for trouble in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+        proxy.answers = [(grpc.StatusCode.UNAVAILABLE, "lost"), (trouble, "not now")]
+        with pytest.raises(Ambiguous) as raised:
+            await conversations.write(KEY, BUSY, token=None)
+        assert not isinstance(raised.value, Throttled)  # which would say that nothing was written
+    await conversations.close()
+
+
 async def test_a_lost_write_over_anothers_is_not_mine(google: Google, proxy: Rpcs) -> None:
     conversations, other = google.conversations(through=proxy.address), google.conversations()
     stale = await other.write(KEY, IDLE, token=None)

@@ -131,15 +131,29 @@ async def test_a_lost_answer_of_a_refused_commit_is_no_success(
     assert await google.transcripts().read(KEY.path) == THEIRS.dump()
 
 
+@pytest.mark.parametrize("status", [503, 429])
 async def test_a_commit_that_is_lost_and_cannot_be_looked_for_is_ambiguous(
-    proxy: HttpProxy, transcripts: GoogleTranscripts
+    proxy: HttpProxy, transcripts: GoogleTranscripts, status: int
 ) -> None:
     before = await generation(transcripts)
-    proxy.faults = [Fault(kind="lose", method="POST"), Fault(kind="answer", status=503)]
-    with pytest.raises(Ambiguous):
+    proxy.faults = [Fault(kind="lose", method="POST"), Fault(kind="answer", status=status)]
+    with pytest.raises(Ambiguous) as raised:
         await transcripts.commit(KEY.path, MINE, generation=before)
+    assert not isinstance(raised.value, Throttled)  # which would say that nothing was written
     with pytest.raises(Conflict):
         await transcripts.commit(KEY.path, MINE, generation=before)
+
+
+async def test_whatever_an_answer_says_no_object_is_deleted(
+    google: Google, proxy: HttpProxy, transcripts: GoogleTranscripts
+) -> None:
+    """The library deletes an object whose checksum is another than it thinks: whichever object is there by then."""
+    before = await generation(transcripts)
+    proxy.faults = [Fault(kind="answer", status=200, body='{"crc32c": "AAAAAA==", "md5Hash": "AAAA"}', method="PUT")]
+    with pytest.raises(Ambiguous):
+        await transcripts.commit(KEY.path, replace(MINE, participation={"x": "y" * 9_000_000}), generation=before)
+    assert not [seen for seen in proxy.seen if seen.startswith("DELETE")]
+    assert await google.transcripts().load(KEY.path, key=KEY) == (THEIRS, before)
 
 
 async def test_a_commit_that_lands_late_conflicts_with_what_came_before_it(google: Google, proxy: HttpProxy) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from test_envelope import KEY, envelopes, timestamps
 
 from spool.conversation import ANSWERED_LIMIT, INBOX_BYTES, LEASE_SECONDS, Document, Lease, Seen
 from spool.envelope import Envelope, File
+from spool.errors import BadInput
 from spool.task import Attempt, Task
 
 ENVELOPE = Envelope(conversation=KEY, ts=KEY.thread_ts, user="U1", text="hi", addressed="mention")
@@ -42,6 +44,23 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
     fields = document.to_json() | {"cancel": {"by": "U1"}}
     fields["lease"] |= {"colour": "red"}
     assert Document.from_json(fields, conversation=KEY) == document
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"lease": "mine"},
+        {"lease": {"owner": "me", "task": "t", "retry": float("inf")}},
+        {"lease": {"owner": "me", "task": "t", "retry": 0, "at": "noon"}},
+        {"inbox": []},
+        {"inbox": {"C1:1.2": {"text": 1}}},
+        {"answered": 1},
+        {"delivered": "t0"},
+    ],
+)
+def test_what_is_no_document_is_bad_input(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        Document.from_json(nonsense, conversation=KEY)
 
 
 def test_a_document_that_says_nothing_is_an_empty_one() -> None:

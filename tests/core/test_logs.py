@@ -220,7 +220,15 @@ def test_the_users_own_lines_are_his(say: Say) -> None:
 @pytest.mark.parametrize("content", [False, True])
 def test_no_secret_is_shown_not_even_with_the_flag(say: Say, *, content: bool) -> None:
     secrets = secrets_in({"OPENAI_API_KEY": "k-0123456789", "SLACK_SIGNING_SECRET": "first-one,second-one", "HOME": "/root"})
-    for secret in ("k-0123456789", "first-one", "second-one", TOKEN, "sk-proj-aaaaaaaaaaaaaaaa", "eyJhbGciOi.eyJpc3Mi.c2ln"):
+    for secret in (
+        "k-0123456789",
+        "first-one",
+        "second-one",
+        TOKEN,
+        "sk-proj-aaaaaaaaaaaaaaaa",
+        "eyJhbGciOi.eyJpc3Mi.c2ln",
+        "ya29.c.c0A-_z",
+    ):
         line = say("spool", "calling with %s", secret, content=content, secrets=secrets)
         assert secret not in json.dumps(line)
         assert "[secret]" in line["message"]

@@ -23,12 +23,15 @@ def new_key() -> rsa.RSAPrivateKey:
 
 @dataclass
 class Issuer:
-    """keys: by kid, those that it publishes; the last one signs. asked: paths that were asked for. down: it answers 500."""
+    """keys: by kid, those that it publishes; the last one signs. asked: paths that were asked for. down: it answers 500.
+    garbled: what it says is no HTTP. answers: cleared, it keeps whoever asks waiting."""
 
     url: str = ""
     keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=lambda: {"one": new_key()})
     asked: list[str] = field(default_factory=list[str])
     down: bool = False
+    garbled: bool = False
+    answers: threading.Event = field(default_factory=threading.Event)
     calls_itself: str = ""
 
     def answer(self, path: str) -> dict[str, Any] | None:
@@ -64,10 +67,15 @@ class Issuer:
 @contextlib.contextmanager
 def issuing() -> Generator[Issuer]:
     issuer = Issuer()
+    issuer.answers.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = issuer.answer(self.path)
+            issuer.answers.wait(30)
+            if issuer.garbled:
+                self.wfile.write(b"nonsense\r\n\r\n")
+                return
             body = json.dumps(found).encode()
             self.send_response(200 if found else 500)
             self.send_header("Content-Length", str(len(body)))

@@ -51,6 +51,10 @@ class EmulatedQueue:
     def waiting(self, kind: str) -> int:
         return len(self._tasks(kind))
 
+    def names(self, kind: str) -> set[str]:
+        """Of the tasks of a kind, as the worker is told them."""
+        return {task["name"].rpartition("/")[2] for task in self._tasks(kind)}
+
     def hurry(self, kind: str) -> None:
         self._run([task for task in self._later(kind) if not task.get("dispatchCount")])
 

@@ -17,16 +17,20 @@ _OPEN = 64
 
 @dataclass(slots=True, kw_only=True)
 class Switch:
-    """A port of this machine. to: where it leads (host:port); empty: whoever connects is cut off."""
+    """A port of this machine.
+
+    to: where it leads (host:port); empty: whoever connects is cut off. carried: how many bytes went there.
+    """
 
     to: str
     address: str = ""
-    _carried: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+    carried: int = 0
+    _connected: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
 
     def lead(self, to: str) -> None:
         """From now on there; what is connected is cut off, in the middle of whatever it does."""
         self.to = to
-        for writer in self._carried:
+        for writer in self._connected:
             writer.transport.abort()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,16 +39,22 @@ class Switch:
             return
         host, _, port = self.to.rpartition(":")
         back, forth = await asyncio.open_connection(host, int(port))
-        self._carried.add(writer)
-        ways = [asyncio.ensure_future(_pass_on(reader, forth)), asyncio.ensure_future(_pass_on(back, writer))]
+        self._connected.add(writer)
+        ways = [asyncio.ensure_future(self._there(reader, forth)), asyncio.ensure_future(_pass_on(back, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._carried.discard(writer)
+            self._connected.discard(writer)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             await closed(forth)
+
+    async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.carried += len(data)
+            writer.write(data)
+            await writer.drain()
 
 
 @contextlib.asynccontextmanager

@@ -74,3 +74,16 @@ async def test_a_blob_that_somebody_deleted_costs_no_answer(desk: Desk) -> None:
     await desk.take(again, bench.loaded)
     assert any("no longer stored" in str(p) for m in bench.script.read[-1] for p in m.parts)
     assert desk.shown(task) == ["fine", "fine"]
+
+
+async def test_what_was_deleted_is_stored_anew_when_a_tool_returns_it_again(desk: Desk) -> None:
+    bench = Bench("pure_page", pure_page=page)
+    task = await desk.says()
+    await desk.take(task, bench.loaded)
+    (path,) = references((await desk.transcript(task)).turns[0].steps)
+    desk.remove(path)
+    bench.script.answers = [[("pure_page", {"n": 1})], "fine"]
+    again = await desk.says("and again", thread=task)
+    await desk.take(again, bench.loaded)
+    assert references((await desk.transcript(task)).turns[1].steps) == {path}
+    assert PAGE.encode() in (await desk.local.read(path) or b"")

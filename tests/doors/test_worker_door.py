@@ -1,5 +1,6 @@
 """The private door: only the queue and the scheduler come in, whatever a stranger sends; and no legitimate task is lost."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -192,6 +193,33 @@ async def test_without_the_issuer_known_keys_stay_good_and_nobody_else_is_judged
     assert await keeper.refusal(good, "/task") == ""
 
 
+async def test_what_is_no_answer_of_the_issuer_leaves_known_keys_good(issuer: Issuer) -> None:
+    hand = Hand()
+    keeper, good = doorkeeper(issuer, now=hand), f"Bearer {issuer.token(QUEUE)}"
+    issuer.garbled = True
+    with pytest.raises(Ambiguous, match="cannot be fetched: BadStatusLine"):
+        await keeper.refusal(good, "/task")
+    issuer.garbled, hand.time = False, hand.time + PAUSE
+    assert await keeper.refusal(good, "/task") == ""
+    issuer.garbled, hand.time = True, hand.time + 100_000
+    assert await keeper.refusal(good, "/task") == ""
+
+
+async def test_the_queue_does_not_wait_while_a_strangers_key_is_asked_for(issuer: Issuer) -> None:
+    hand = Hand()
+    keeper, good = doorkeeper(issuer, now=hand), f"Bearer {issuer.token(QUEUE)}"
+    assert await keeper.refusal(good, "/task") == ""
+    hand.time += PAUSE
+    issuer.answers.clear()
+    stranger = asyncio.create_task(keeper.refusal(f"Bearer {issuer.token(QUEUE, kid='made-up')}", "/task"))
+    await until(lambda: len(issuer.asked) == 3)
+    async with asyncio.timeout(2):
+        assert await keeper.refusal(good, "/task") == ""
+    assert not stranger.done()
+    issuer.answers.set()
+    assert await stranger
+
+
 async def test_an_issuer_that_is_another_one_is_not_believed(issuer: Issuer) -> None:
     issuer.calls_itself = "https://accounts.example.com"
     with pytest.raises(Ambiguous, match="SPOOL_OIDC_ISSUER"):
@@ -227,6 +255,15 @@ async def test_the_door_answers_a_stranger_with_403_and_says_so_once(place: Plac
         told = [line for line in door.events() if line["event"] != "sweep_failed"]
     assert [line["event"] for line in told] == ["forbidden"] * 6 + ["unreadable_task"] * 2
     assert {line["severity"] for line in told if line["event"] == "forbidden"} == {"WARNING"}
+
+
+async def test_headers_that_make_no_sense_bring_a_stranger_nowhere(tmp_path: Path) -> None:
+    environment = {"SLACK_BOT_TOKEN": "xoxb-secret-token", "SPOOL_STATE_DIR": str(tmp_path / "state")}
+    async with alone("worker", tmp_path, environment) as door:
+        assert await door.post("/task", X_CloudTasks_TaskRetryCount="9" * 5000) == 403
+        assert await door.post("/task", X_CloudTasks_TaskName="n" * 9000, X_CloudTasks_TaskRetryCount="\u0663") == 403
+        assert await door.post("/task", Host="[") == 403
+        assert await door.post("/other", Host="worker/task?") == 404
 
 
 async def test_a_task_is_kept_while_nobody_can_tell_who_is_calling(place: Place, issuer: Issuer, tmp_path: Path) -> None:

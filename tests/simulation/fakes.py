@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from spool.blobs import Blob
 from spool.conversation import Document, Seen
 from spool.decision import Reserved
 from spool.envelope import ConversationKey, Envelope
@@ -58,10 +59,16 @@ class SimTranscripts(Sim):
         raise NotImplementedError
 
     async def read(self, path: str) -> bytes | None:
-        raise NotImplementedError
+        data, generation = await self.world.rpc(self.instance, "gcs.get", lambda: self.world.objects.get(path, (b"", 0)), 0.04)
+        return data if generation else None
 
     async def keep(self, data: bytes, *, media_type: str) -> str:
-        raise NotImplementedError
+        path = Blob(data=data, media_type=media_type).path
+        return await self.world.rpc(self.instance, "gcs.put", lambda: self._keep(path, data), 0.06)
+
+    def _keep(self, path: str, data: bytes) -> str:
+        self.world.objects.setdefault(path, (data, next(self.world.counter)))
+        return path
 
 
 class SimConversations(Sim):

@@ -151,7 +151,7 @@ MUTANTS: dict[str, Mutant] = {
         rule="R3: answer text is never posted, it fills a recorded slot",
         edits=edit(DELIVERY, FILL, POST_AT_THE_END + FILL)
         + edit(DELIVERY, "import BadBlocks,", "import Ambiguous, BadBlocks,")
-        + edit(RUN, "        memory.reserving = asyncio.create_task(_reserve_first(work, memory))\n", "        pass\n")
+        + edit(RUN, "        memory.reserving = work.begin(_reserve_first(work, memory))\n", "        pass\n")
         + edit(
             FINISH,
             "            await reserve(work, parts, memory=memory)\n",
@@ -211,7 +211,7 @@ MUTANTS: dict[str, Mutant] = {
             "memory.ts[missing[0]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[0])",
             "memory.ts[missing[-1]] = await chat.reserve(key, tag=turn.tag, epoch=turn.epoch, part=missing[-1])",
         )
-        + edit(RUN, "        memory.reserving = asyncio.create_task(_reserve_first(work, memory))\n", "        pass\n"),
+        + edit(RUN, "        memory.reserving = work.begin(_reserve_first(work, memory))\n", "        pass\n"),
         scene="parts",
         complaint="wrong order",
     ),
@@ -401,6 +401,22 @@ MUTANTS: dict[str, Mutant] = {
         scene="hangs while it thinks",
         complaint="an answered message waits in the inbox",
         kinds=("freeze",),
+    ),
+    "named before it is stored": Mutant(
+        rule="what is large is stored before a transcript names it",
+        edits=edit(
+            BOOK,
+            "await persist(lambda b=blob: self._transcripts.keep(b.data, media_type=b.media_type), clock=self._clock)",
+            "asyncio.ensure_future(self._transcripts.keep(blob.data, media_type=blob.media_type))",
+        ),
+        scene="large",
+        complaint="names what is not stored",
+    ),
+    "acked before it rests": Mutant(
+        rule="an attempt has nothing under way at Slack when its task is acked",
+        edits=edit(TAKE, "        await work.rest()\n", "        pass\n"),
+        scene="one",
+        complaint="asked for something after the ack",
     ),
     "nobody sweeps": Mutant(
         rule="a lease that ran out has its conversation gone on with",

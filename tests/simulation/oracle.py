@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from spool.blobs import references
 from spool.transcript import MAX_ATTEMPTS, Transcript, Turn
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def judge(world: "World") -> list[str]:
         if not m.deleted and not m.final:
             world.complain("a stray message is visible at rest")
     _judge_tools(world, turns)
+    _judge_blobs(world, turns)
     _judge_document(world, set(keys))
     if world.swept and not world.plan and not world.script.hang_thinking:
         world.complain("a sweep made a task although nobody hung")
@@ -96,6 +98,14 @@ def _judge_tools(world: "World", turns: tuple[Turn, ...]) -> None:
             world.complain(f"{name} ran without a journalled intent")
         if name == "charge" and times > 1:
             world.complain("an at-most-once tool ran twice")
+
+
+def _judge_blobs(world: "World", turns: tuple[Turn, ...]) -> None:
+    named = references(s for turn in turns for s in turn.steps)
+    if named - world.objects.keys():
+        world.complain("a transcript names what is not stored")
+    if world.script.large and not world.plan and len(named) != sum(len(t.steps) // 2 * 2 for t in turns):
+        world.complain("a large return stands in the transcript")
 
 
 def _judge_document(world: "World", keys: set[str]) -> None:

@@ -16,6 +16,8 @@ SCENES: dict[str, Script] = {
     "batch": Script(messages=BATCH),
     "parts": Script(messages=ONE, parts=2),
     "parts of two": Script(messages=TWO, parts=2),
+    "large": Script(messages=ONE, large=True),
+    "large ones of two": Script(messages=TWO, large=True),
     "poison": Script(messages=THREE, poison=("m1",)),
     "poison in a batch": Script(messages=BATCH, poison=("m2",)),
     "poison after its tools": Script(messages=TWO, poison=("m1",), poison_round=1),

@@ -15,11 +15,11 @@ from scenes import SCENES
 from world import KINDS
 
 EXTRA_MODEL_CALLS = 1
-WHOLE = ("plain", "one", "two", "three", "batch", "parts", "parts of two", "erased", "archived", "archived meanwhile")
+WHOLE = ("plain", "one", "two", "three", "batch", "parts", "parts of two", "large", "erased", "archived", "archived meanwhile")
 """Scenes of which every plan is run each time; the others last for hours or die often, and are sampled."""
 
 SAMPLE = 200
-BEYOND = {"erased": ("restore", "late"), "documents gone": ("crash_before", "crash_after", "term")}
+BEYOND = {"erased": ("restore", "late"), "documents gone": ("crash_before", "crash_after", "term", "cut")}
 """Where somebody deletes the transcript, the arbiter is gone: an older document from a backup may then have a message answered
 again, and what a lost turn posts late is nobody's. Where the documents never answer again, nobody goes on with the open turn of
 an owner who is gone. README says so; everything else holds even then."""

@@ -31,8 +31,9 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from virtual import VirtualLoop
 
 from spool.agents import Loaded, Tools
+from spool.blobs import LARGE
 from spool.envelope import ConversationKey, Envelope
-from spool.errors import Ambiguous, Conflict, Missing, NotHandedOn
+from spool.errors import Ambiguous, Conflict, Missing, NotHandedOn, Refused
 from spool.here import Here
 from spool.local.dispatcher import SWEEP
 from spool.task import Attempt, Task
@@ -41,7 +42,8 @@ from spool.turn.take import take
 from spool.turn.work import Ports
 
 KEY = ConversationKey(team="T1", channel="C1", thread_ts="1700000000.000000")
-KINDS = ("crash_before", "crash_after", "term", "lost", "fail", "late", "freeze", "wipe", "restore", "away", "dup", "userdel")
+OF_A_CALL = ("crash_before", "crash_after", "term", "cut", "lost", "fail", "late", "freeze")
+KINDS = (*OF_A_CALL, "wipe", "restore", "away", "dup", "userdel")
 AWAY, FREEZE, HANG = 300.0, 150.0, 3000.0
 """Seconds that the documents do not answer, that a process stands still, and that it does so past the queue's deadline."""
 
@@ -57,7 +59,8 @@ MAX_RPCS = 1500
 class Script:
     """What happens in a scene, besides the planned faults.
 
-    messages: (second, name) of each. rounds: tool rounds of each turn. think: seconds of a model call.
+    messages: (second, name) of each. rounds: tool rounds of each turn. think: seconds of a model call. large: what tools return
+    is too large for a transcript.
     poison: messages whose model calls kill the instance, from round `poison_round` on. storm: every step's model call
     kills that often. kill_thinking, hang_thinking: (round, seconds into its model call) of one more kill, or of a hang.
     down: (prefix of RPC names, from, to). away: (from, to), the documents answer nobody; what is written may have its effect.
@@ -69,6 +72,7 @@ class Script:
     rounds: int = 1
     parts: int = 1
     think: float = 8.0
+    large: bool = False
     poison: tuple[str, ...] = ()
     poison_round: int = 0
     storm: int = 0
@@ -92,6 +96,7 @@ class Instance:
         self.frozen_until = 0.0
         self.killed: asyncio.Future[None] = world.loop.create_future()
         self.job: asyncio.Task[None] | None = None
+        self.asking = Counter[str]()
 
 
 @dataclass(kw_only=True)
@@ -165,12 +170,25 @@ class World:
     # ---- every call to the outside
 
     async def rpc(self, instance: Instance, name: str, effect: Callable[[], Any], latency: float = 0.02) -> Any:
+        """The answer. Nothing may be asked of Slack once the queue has its ack: without a request a process stands still, and
+        what it has begun goes on hours later."""
+        instance.asking[name] += 1
+        try:
+            return await self._rpc(instance, name, effect, latency)
+        finally:
+            instance.asking[name] -= 1
+
+    async def _rpc(self, instance: Instance, name: str, effect: Callable[[], Any], latency: float) -> Any:
         i, self.rpc_count = self.rpc_count, self.rpc_count + 1
         self.rpcs[name] += 1
         self.trace.append((i, name, round(self.now, 2)))
         kind = self.plan.get(i)
-        await self.wait(instance, latency * (0.5 + self.rng.random()))
-        await self._before(instance, name, kind, effect)
+        try:
+            await self.wait(instance, latency * (0.5 + self.rng.random()))
+            await self._before(instance, name, kind, effect)
+        except asyncio.CancelledError:
+            self._land_anyway(instance, effect, name)
+            raise
         if kind == "late":
             await self._late(instance, effect, name)
         self._meanwhile(kind)
@@ -190,6 +208,9 @@ class World:
         if kind == "crash_before":
             self.kill(instance)
             await self.never()
+        if kind == "cut":
+            self.tell_to_stop(instance)
+            await self.wait(instance, 0.1)
         if kind in ("freeze", "hang"):
             instance.frozen_until = self.now + (FREEZE if kind == "freeze" else HANG)
             await self.wait(instance, 0)
@@ -205,13 +226,21 @@ class World:
             await self.never()
 
     async def _late(self, instance: Instance, effect: Callable[[], Any], name: str) -> None:
-        def land() -> None:
-            with suppress(Conflict, Missing):
-                effect()
-
-        self.loop.call_later(45, land)
+        self._land_after(45, effect)
         await self.wait(instance, 10)
         raise Ambiguous(name)
+
+    def _land_anyway(self, instance: Instance, effect: Callable[[], Any], name: str) -> None:
+        """Whoever stops waiting does not take a request back: a thread goes on with it, or it is on its way."""
+        if not (self.over or instance.dead or self._is_down(name) or self._is_away(name)):
+            self._land_after(self.rng.choice((0.05, 1.0, 45.0)), effect)
+
+    def _land_after(self, seconds: float, effect: Callable[[], Any]) -> None:
+        def land() -> None:
+            with suppress(Conflict, Missing, Refused):
+                effect()
+
+        self.loop.call_later(seconds, land)
 
     def _is_away(self, name: str) -> bool:
         away = self.script.away
@@ -302,6 +331,8 @@ class World:
         self.active -= 1
         if self._was_acked(instance):
             queued.done = True
+            if any(n for name, n in instance.asking.items() if name.startswith("slack")):
+                self.complain("Slack was asked for something after the ack")
         elif not duplicate:
             self._retry(queued)
 
@@ -445,8 +476,16 @@ def _check_rounds(world: World, messages: Sequence[ModelMessage]) -> None:
             returned = [p.tool_call_id for p in parts if isinstance(p, ToolReturnPart) and p.outcome != "interrupted"]
             if [c.tool_call_id for c in message.tool_calls] != returned:
                 world.complain("an incomplete round became history")
+            for p in parts:
+                if isinstance(p, ToolReturnPart) and p.outcome == "success" and p.content != returns(world, p.tool_call_id):
+                    world.complain("the model read another return than its tool made")
     if any(a.kind == b.kind for a, b in itertools.pairwise(messages)):
         world.complain("two requests, or two responses, in a row became history")
+
+
+def returns(world: World, call: str) -> str:
+    """What a tool's call returns, each its own."""
+    return f"ok {call} " * LARGE if world.script.large else "ok"
 
 
 def _answer(world: World, done: int, names: list[str]) -> ModelResponse:
@@ -467,7 +506,7 @@ async def _run_tool(ctx: RunContext[Here], name: str) -> str:
 
     def effect() -> str:
         instance.world.tools_run[name, key] += 1
-        return "ok"
+        return returns(instance.world, key.rpartition("/")[2])
 
     return await instance.world.rpc(instance, f"tool.{name}", effect, 0.3)
 

@@ -77,7 +77,11 @@ class GoogleConversations:
             result: Any = await self._call(lambda client: self._put(_at(client, key), fields, expires=expires, token=token))
             return _token(result.update_time)
         except trouble.CALL as e:
-            if written := await self._find(key, claim):
+            try:
+                written = await self._find(key, claim)
+            except Ambiguous:  # `Throttled` too, which would say of the write what is true of the look alone
+                raise self._meaning(e) from e
+            if written:
                 return written
             if isinstance(e, _REFUSED):
                 msg = f"the document of {key} is no longer the one that was read: read it again"

@@ -15,6 +15,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any
 
 import jwt
@@ -65,9 +66,10 @@ class Keys:
         """The key of that name; None where the issuer has none. Raises `Ambiguous` when the issuer cannot be asked."""
         if not kid:
             return None
-        async with self._lock:
-            if self._is_due(kid):
-                await self._fetch()
+        if kid not in self._keys or self._is_due(kid):  # else nobody waits: a stranger may have made us ask for a key just now
+            async with self._lock:
+                if self._is_due(kid):
+                    await self._fetch()
         if kid not in self._keys and self._trouble:
             msg = f"the keys of {self._issuer} cannot be fetched: {self._trouble}"
             raise Ambiguous(msg)
@@ -81,14 +83,14 @@ class Keys:
         self._tried = self._now()
         try:
             self._keys = await asyncio.to_thread(_published, self._issuer)
-        except (jwt.PyJWTError, OSError, ValueError) as e:
+        except (jwt.PyJWTError, HTTPException, OSError, ValueError) as e:
             self._trouble = f"{type(e).__name__}: {e}"
         else:
             self._fetched, self._trouble = self._now(), ""
 
 
 def _published(issuer: str) -> dict[str, jwt.PyJWK]:
-    """The issuer's keys as it publishes them now. Raises `OSError`, `ValueError`, `jwt.PyJWTError`."""
+    """The issuer's keys as it publishes them now. Raises `OSError`, `HTTPException`, `ValueError`, `jwt.PyJWTError`."""
     with urllib.request.urlopen(f"{issuer}/.well-known/openid-configuration", timeout=TIMEOUT) as response:  # noqa: S310 - a setting
         document: Any = json.loads(response.read(_DOCUMENT_LIMIT))
     if not isinstance(document, dict) or document.get("issuer") != issuer:  # pyright: ignore[reportUnknownMemberType] - JSON

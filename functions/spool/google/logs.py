@@ -31,7 +31,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 _CLOUD_TRACE = re.compile(r"([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?", re.IGNORECASE)
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)S?$")
 _SECRET_LOOK = re.compile(
-    r"xox[a-z]-[\w-]{6,}|xapp-[\w-]{6,}|\bsk-[\w-]{12,}|\bAIza[\w-]{30,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=Bearer )\S+"
+    r"xox[a-z]-[\w-]{6,}|xapp-[\w-]{6,}|\bya29\.[\w.-]{6,}"  # Slack's tokens, Google's
+    r"|\bsk-[\w-]{12,}|\bAIza[\w-]{30,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*|(?<=Bearer )\S+"
 )
 _LED_TO = "\nThe above exception was the direct cause of the following exception:\n\n"  # in Python's words, which Google parses
 _SHORTEST_SECRET = 8

@@ -16,7 +16,7 @@ from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, 
 from google.auth.exceptions import GoogleAuthError
 
 from spool.envelope import ConversationKey
-from spool.errors import Conflict
+from spool.errors import Ambiguous, Conflict
 from spool.google.bucket import CALL, TIMEOUT, Bucket, Upload
 from spool.transcript import Summary, Transcript
 
@@ -55,7 +55,11 @@ class GoogleTranscripts:
         except _NOT_DONE as e:
             raise self._bucket.meaning(e) from e
         except CALL as e:
-            if mine := await self._ask(lambda: self._bucket.written_by(path, writer)):
+            try:
+                mine = await self._ask(lambda: self._bucket.written_by(path, writer))
+            except Ambiguous:  # `Throttled` too, which would say of the commit what is true of the look alone
+                raise self._bucket.meaning(e) from e
+            if mine:
                 return mine
             if isinstance(e, PreconditionFailed):
                 msg = f"{path} is no longer at generation {generation}: reload it and decide again"

@@ -30,7 +30,7 @@ RELEASE_SECONDS = 20.0
 """How long a release does: the answer is visible, only the queue waits."""
 
 ADMISSION_TRIES = 12
-RELEASE_TRIES = 8
+RELEASE_TRIES = 40
 HAND_OVER_TRIES = 3
 
 
@@ -40,6 +40,7 @@ class Admission:
     took: the lease was found held, or there was no document: its owner died, or hangs. False for an orderly hand-over.
     mail: the inbox as last seen, my own message in it.
     without_lease: the document did not answer, so I was admitted, or sent away, by the transcript alone.
+    trouble: why it did not, in the words of the last try.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Admission:
         self._token: str | None = None
         self._document = Document()
         self.took = self.without_lease = False
+        self.trouble = ""
 
     @property
     def lease_is_lost(self) -> bool:
@@ -82,7 +84,8 @@ class Admission:
             try:
                 seen = await patience.answer(self._conversations.read(self._task.conversation))
                 return await self._judge(seen, book, patience)
-            except Ambiguous:
+            except Ambiguous as e:
+                self.trouble = str(e)
                 await patience.rest(0.5 * (n + 1), clock=self._clock)
             except Conflict:
                 continue  # the next read says whether it was mine

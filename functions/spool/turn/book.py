@@ -80,7 +80,7 @@ class Book:
         """The message as the transcript takes it: what is large is stored beside it first. Raises `HandOver`."""
         light, found = blobs.lifted(message)
         for blob in found:
-            if blob.path not in self._contents:
+            if self._contents.get(blob.path) is None:  # not read yet, or no longer stored
                 await persist(lambda b=blob: self._transcripts.keep(b.data, media_type=b.media_type), clock=self._clock)
                 self._contents[blob.path] = blob.data
         return light

@@ -217,7 +217,7 @@ class Journal(AbstractCapability[Any]):
             return
         memory.shown_at = now
         names = ", ".join(dict.fromkeys(f"`{c.tool_name}`" for c in calls))
-        memory.progress = asyncio.create_task(show_progress(self.work, f"… using {names}", memory=memory))
+        memory.progress = self.work.begin(show_progress(self.work, f"… using {names}", memory=memory))
 
 
 def _storable_calls(response: ModelResponse) -> ModelResponse:

@@ -57,7 +57,7 @@ async def run(work: Work) -> None:
     memory = work.memory
     if memory.reserving is None:
         memory.shown_at = work.ports.clock.now()
-        memory.reserving = asyncio.create_task(_reserve_first(work, memory))
+        memory.reserving = work.begin(_reserve_first(work, memory))
     if work.book.stands_in:
         return await apologise(work, SORRY_UNREADABLE)
     if work.turn.attempts >= MAX_ATTEMPTS:

@@ -21,10 +21,10 @@ async def reserve(work: Work, upto: int, *, memory: Memory) -> None:
     """
     turn, chat, key = work.turn, work.ports.chat, work.task.conversation
     for n in range(RESERVE_TRIES + upto):
-        if memory is not work.memory:
-            return  # the turn, or its epoch, is another's by now
-        if memory.lookup:
+        if memory.lookup and memory is work.memory:
             await clean(work, memory=memory)
+        if memory is not work.memory:
+            return  # the turn, or its epoch, is another's by now, or this attempt is over
         missing = [part for part in range(turn.kept, upto) if part not in memory.ts]
         if not missing:
             return

@@ -34,7 +34,14 @@ async def take(task: Task, attempt: Attempt, *, ports: Ports) -> None:
     book = Book(ports.transcripts, key=task.conversation, clock=ports.clock)
     work = Work(ports=ports, task=task, attempt=attempt, me=ports.ids(), begun=ports.clock.now(), book=book)
     try:
-        await (tidy(work) if task.kind == "tidy" else answer(work))
+        await _to_the_end(work)
+    finally:
+        await work.rest()
+
+
+async def _to_the_end(work: Work) -> None:
+    try:
+        await (tidy(work) if work.task.kind == "tidy" else answer(work))
     except HandOver as e:
         work.say(logging.WARNING, f"handed over: {e}", event="handed_over", delay=e.delay)
         await _hand_over(work, e.delay)
@@ -44,7 +51,7 @@ async def take(task: Task, attempt: Attempt, *, ports: Ports) -> None:
         work.say(logging.INFO, "handed over: told to stop", event="handed_over", delay=0)
         await _hand_over(work, 0)
     except Exception:  # an error of ours: the message must not pay for it
-        log.exception("%s: an unexpected error", task.conversation, extra={"event": "bug"})
+        log.exception("%s: an unexpected error", work.task.conversation, extra={"event": "bug"})
         await _after_a_bug(work)
 
 
@@ -71,8 +78,8 @@ async def answer(work: Work) -> None:
     for _ in range(REENTRIES):
         verdict = await admission.enter(work.book)
         if admission.without_lease:
-            text = f"the conversation's document does not answer: {'on without a lease' if verdict == 'mine' else verdict}"
-            work.say(logging.WARNING, text, event="without_lease")
+            how = "on without a lease" if verdict == "mine" else verdict
+            work.say(logging.WARNING, f"{how}, for the document does not answer: {admission.trouble}", event="without_lease")
         if verdict != "mine":
             await _leave(work, busy=verdict == "busy")
             return

@@ -1,7 +1,8 @@
 """One attempt at one task: who I am, what I hold, what I reach the outside by."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,9 @@ GIVE_UP = 3600.0
 
 OUT_OF_TIME = 1500.0
 """Seconds of one attempt after which no model call is begun: the queue's deadline is 1800."""
+
+REST_SECONDS = 5.0
+"""How long an attempt that is over waits for what it has under way: ten are left at SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class Work:
 
     me: the owner's name, fresh for every attempt.
     delivered: turns known to be delivered, by the document or because I showed them.
+    aside: requests to Slack that the turn does not wait for.
     gives_up: end the turn with the apology, whatever the agent could say.
     owned: tags of turns that this attempt has owned: going on with one of them is no take-over.
     """
@@ -64,6 +69,7 @@ class Work:
     memory: Memory = field(default_factory=Memory)
     delivered: set[Mark | None] = field(default_factory=set[Mark | None])
     owned: set[str] = field(default_factory=set[str])
+    aside: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     gives_up: bool = False
 
     @property
@@ -92,6 +98,18 @@ class Work:
         logs.add(turn=last.tag)
         self.memory = Memory.of(last, lookup=lookup)
         await self.book.commit(transcript)
+
+    def begin(self, request: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Ask Slack for something, aside of the turn."""
+        self.aside.add(task := asyncio.create_task(request))
+        task.add_done_callback(self.aside.discard)
+        return task
+
+    async def rest(self) -> None:
+        """No more of it: once the task is acked, a process may stand still, and would go on hours later where it stood."""
+        self.memory = Memory()
+        if self.aside:
+            await asyncio.wait(self.aside, timeout=REST_SECONDS)
 
     def say(self, level: int, text: str, *, event: str = "", **fields: Any) -> None:
         """One log line that names conversation, turn and owner, and quotes nobody.

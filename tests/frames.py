@@ -45,8 +45,8 @@ async def counted(server: str, *, port: int = 0) -> AsyncGenerator[Wire]:
         finally:
             for way in both:
                 way.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
             await closed(writer, up_writer)
+            await asyncio.gather(*both, return_exceptions=True)
 
     async with listening(connect, port=port) as wire.port:
         yield wire
@@ -73,15 +73,24 @@ async def listening(
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await begun()
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
         await server.wait_closed()
 
 
+async def begun() -> None:
+    """Let the servers of connections just taken begin: one that is cancelled before would leave its connection open."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def closed(*writers: asyncio.StreamWriter) -> None:
+    """All of them, even where whoever waits for it is cancelled."""
     for writer in writers:
         writer.close()
+    for writer in writers:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 

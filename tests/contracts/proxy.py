@@ -16,6 +16,8 @@ from typing import Any, Literal
 import aiohttp
 from aiohttp import web
 
+from frames import begun
+
 START = 10.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _KIND, _FLAGS, _STREAM = 3, 4, slice(5, 9)
@@ -133,7 +135,11 @@ class Line:
         self.connections += 1
         number, doomed = self.connections, set[bytes]()
         host, _, port = self.target.rpartition(":")
-        back, forth = await asyncio.open_connection(host, int(port))
+        try:
+            back, forth = await asyncio.open_connection(host, int(port))
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
+            return
         ways = [
             asyncio.ensure_future(self._there(number, doomed, reader, forth)),
             asyncio.ensure_future(self._back(number, doomed, back, writer)),
@@ -208,11 +214,12 @@ def line(target: str) -> Generator[Line]:
         made.address = f"{host}:{port}"
         yield
         server.close()
+        await begun()
         carrying = asyncio.all_tasks() - {asyncio.current_task()}
         for task in carrying:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports that were aborted are told so
+        await begun()  # and the transports that were aborted are told so
 
     with _in_a_thread(serving):
         yield made

@@ -47,8 +47,8 @@ class Switch:
             self._connected.discard(writer)
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
             await closed(forth)
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -59,7 +59,7 @@ def test_no_single_fault_does_in_the_long_scenes_either(scene: str) -> None:
     assert bad == {}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)])
 def test_the_order_in_which_things_happen_at_once_does_not_matter(seed: int) -> None:
     script = SCENES["two"]
     runs, bad = explore(singles(one({}, script, seed)[0].rpc_count), script, seed)

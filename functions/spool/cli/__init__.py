@@ -1,4 +1,4 @@
-"""The command line: `spool dev`, `spool ask`, `spool threads`. A door: it reads the environment and answers errors.
+"""The command line: one module or folder for each command. A door: it reads the environment and answers errors.
 
 What a command needs beyond its own options is imported when it runs: help must not wait for the model library.
 """
